@@ -1,0 +1,492 @@
+//! Exchanges and queues: declared, remembered, and declared again on a new connection.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures::{
+    StreamExt as _,
+    future::{try_join, try_join_all},
+    stream,
+};
+use lapin::{
+    Channel, ExchangeKind,
+    options::{
+        ExchangeBindOptions, ExchangeDeclareOptions, ExchangeUnbindOptions, QueueBindOptions,
+        QueueDeclareOptions,
+    },
+    types::{FieldTable, ShortString},
+};
+use tokio::sync::Notify;
+
+use super::{
+    ConnectError, Declare, RabbitOptions, arguments,
+    delay::{self, Delays},
+    dial,
+    fault::{Answers, Fault},
+    lane_queues::{self, LaneExchange},
+    link::Session,
+};
+use crate::{
+    broker::{QueueRole, QueueSpec, TopologyError},
+    contract::Name,
+    message::{Lane, Priorities, Priority},
+};
+
+/// How many queues are declared at a time, each on a channel.
+const RESTORED_AT_ONCE: usize = 8;
+
+/// What is declared, kept as data.
+#[derive(Debug)]
+pub(super) struct Topology {
+    options: RabbitOptions,
+    answers: Answers,
+    pub(super) delays: Delays,
+    /// Whether the delivery exchange is there; without it, nothing can be delayed.
+    can_delay: AtomicBool,
+    queues: Mutex<BTreeMap<Name, QueueSpec>>,
+    /// Those that were declared again on the present connection, until their consumers know.
+    restored: Mutex<(u64, BTreeSet<Name>)>,
+    /// A queue was declared to which something undeliverable may belong.
+    declared: Notify,
+}
+
+impl Topology {
+    pub(super) fn new(options: &RabbitOptions, answers: Answers) -> Self {
+        Self {
+            options: options.clone(),
+            delays: Delays::new(options, answers.clone()),
+            answers,
+            can_delay: AtomicBool::new(false),
+            queues: Mutex::default(),
+            restored: Mutex::default(),
+            declared: Notify::new(),
+        }
+    }
+
+    /// Tells whether publishes can be delayed.
+    pub(super) fn can_delay(&self) -> bool {
+        self.can_delay.load(Ordering::Relaxed)
+    }
+
+    /// Declares the exchanges, or checks that they are there.
+    pub(super) async fn declare_exchanges(&self, session: &Session) -> Result<(), ConnectError> {
+        let fail = |fault| dial::without_exchange(fault, &self.options);
+        let passive = self.options.declare == Declare::Passive;
+        let theirs = self.options.declare != Declare::Active;
+        let channel = session.channel().await.map_err(fail)?;
+        let main = self.exchange(&channel, self.main(), theirs);
+        if passive {
+            main.await.map_err(fail)?;
+            match self.exchange(&channel, self.delays.delivery(), true).await {
+                Err(fault) if fault.code() == Some(404) => return Ok(()),
+                other => other.map_err(fail)?,
+            }
+        } else {
+            // Both are sent before the first answer is waited for.
+            try_join(main, self.delays.declare_delivery(&channel)).await.map_err(fail)?;
+        }
+        self.can_delay.store(true, Ordering::Relaxed);
+        self.close(channel);
+        Ok(())
+    }
+
+    async fn exchange(
+        &self,
+        channel: &Channel,
+        name: ShortString,
+        passive: bool,
+    ) -> Result<(), Fault> {
+        let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+        let declared =
+            channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
+        self.answers.within(declared).await
+    }
+
+    /// Declares a queue with its bindings, and remembers it.
+    pub(super) async fn declare(
+        &self,
+        session: &Session,
+        spec: &QueueSpec,
+    ) -> Result<(), TopologyError> {
+        spec.check_name()?;
+        // Its own channel: what goes wrong here closes the channel.
+        let channel = session.channel().await.map_err(|fault| unavailable(&spec.name, fault))?;
+        self.declare_queue(&channel, spec).await?;
+        if spec.order() == Priorities::Lanes {
+            self.declare_lanes(&channel, spec).await?;
+        }
+        self.bind(&channel, spec).await?;
+        self.close(channel);
+        self.remember(spec);
+        if has_delayed(&spec.role) {
+            self.declared.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits until a queue is declared, or declared again, that delayed messages are meant for.
+    ///
+    /// For one task; what was declared since its last call counts.
+    pub(super) async fn declared(&self) {
+        self.declared.notified().await;
+    }
+
+    /// Tells whether a delayed message to `address` belongs to what was declared here.
+    ///
+    /// A topic belongs to the queues of agents, not to those of replicas: who happens to be there
+    /// must not take it before the agent that it is for.
+    pub(super) fn is_home_of(&self, address: &str) -> bool {
+        let queues = self.queues();
+        if let Some(queue) = address.strip_prefix("q.") {
+            return queues.get(queue).is_some_and(|spec| has_delayed(&spec.role));
+        }
+        let Some(topic) = address.strip_prefix("t.") else { return false };
+        let works = |spec: &&QueueSpec| matches!(spec.role, QueueRole::Work { .. });
+        let mut bindings = queues.values().filter(works).flat_map(|spec| &spec.bindings);
+        bindings.any(|pattern| pattern.matches(topic))
+    }
+
+    async fn declare_queue(
+        &self,
+        channel: &Channel,
+        spec: &QueueSpec,
+    ) -> Result<(), TopologyError> {
+        let passive = self.options.declare == Declare::Passive;
+        let options = QueueDeclareOptions { durable: true, passive, ..Default::default() };
+        let table =
+            if passive { FieldTable::default() } else { arguments::of(&spec.role, spec.order()) };
+        let declared = channel.queue_declare(short(&spec.name), options, table);
+        match self.answers.within(declared).await {
+            Ok(_) => Ok(()),
+            Err(fault) => Err(understood(&spec.name, fault)),
+        }
+    }
+
+    /// Declares the queues of the lanes but the normal one, and the exchanges that lead to them.
+    async fn declare_lanes(
+        &self,
+        channel: &Channel,
+        spec: &QueueSpec,
+    ) -> Result<(), TopologyError> {
+        for lane in Lane::ALL.into_iter().filter(|lane| *lane != Lane::Normal) {
+            let lane = QueueSpec::new(lane_queues::queue(&spec.name, lane), spec.role.clone());
+            self.declare_queue(channel, &lane).await?;
+        }
+        let passive = self.options.declare == Declare::Passive;
+        for exchange in lane_queues::exchanges(&spec.name) {
+            let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+            let LaneExchange { name, kind, arguments } = exchange;
+            let declared = channel.exchange_declare(name, kind, options, arguments);
+            self.answers.within(declared).await.map_err(|fault| understood(&spec.name, fault))?;
+        }
+        self.bind_lanes(channel, spec, |_| true).await
+    }
+
+    /// Binds queues of lanes to the exchanges that lead to them.
+    async fn bind_lanes(
+        &self,
+        channel: &Channel,
+        spec: &QueueSpec,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), TopologyError> {
+        let bindings = lane_queues::bindings(&spec.name).into_iter();
+        let bound = bindings.filter(|(queue, ..)| wanted(queue.as_str())).map(
+            |(queue, exchange, arguments)| {
+                let options = QueueBindOptions::default();
+                channel.queue_bind(queue, exchange, short(""), options, arguments)
+            },
+        );
+        let outcome = self.answers.within(try_join_all(bound)).await;
+        outcome.map(drop).map_err(|fault| understood(&spec.name, fault))
+    }
+
+    async fn bind(&self, channel: &Channel, spec: &QueueSpec) -> Result<(), TopologyError> {
+        let queue = short(&spec.name);
+        let bindings = |patterns: &[crate::contract::Pattern]| {
+            let mut bindings = Vec::with_capacity(2 * patterns.len());
+            for pattern in patterns {
+                bindings.push((self.main(), short(pattern.as_str())));
+                if self.can_delay() {
+                    let key = delay::binding(&delay::topic_address(pattern.as_str()));
+                    bindings.push((self.delays.delivery(), short(&key)));
+                }
+            }
+            bindings
+        };
+        let mut bound = bindings(&spec.bindings);
+        if self.can_delay() {
+            let key = delay::binding(&delay::queue_address(&spec.name));
+            bound.push((self.delays.delivery(), short(&key)));
+        }
+        let retired = bindings(&spec.retired);
+        let unbound = if spec.order() == Priorities::Lanes {
+            let lanes = lane_queues::exchange(&spec.name);
+            let binds = bound.iter().cloned().map(|(exchange, key)| {
+                let options = ExchangeBindOptions::default();
+                let arguments = FieldTable::default();
+                channel.exchange_bind(lanes.clone(), exchange, key, options, arguments)
+            });
+            // All are sent before the first answer is waited for.
+            let outcome = self.answers.within(try_join_all(binds)).await;
+            outcome.map_err(|fault| understood(&spec.name, fault))?;
+            let unbinds = retired.iter().cloned().map(|(exchange, key)| {
+                let options = ExchangeUnbindOptions::default();
+                let arguments = FieldTable::default();
+                channel.exchange_unbind(lanes.clone(), exchange, key, options, arguments)
+            });
+            let outcome = self.answers.within(try_join_all(unbinds)).await;
+            outcome.map_err(|fault| understood(&spec.name, fault))?;
+            // A queue that had no lanes before would have a second copy of everything.
+            bound.into_iter().chain(retired).collect()
+        } else {
+            let binds = bound.into_iter().map(|(exchange, key)| {
+                let options = QueueBindOptions::default();
+                channel.queue_bind(queue.clone(), exchange, key, options, FieldTable::default())
+            });
+            let outcome = self.answers.within(try_join_all(binds)).await;
+            outcome.map_err(|fault| understood(&spec.name, fault))?;
+            retired
+        };
+        let unbound = unbound.into_iter().map(|(exchange, key)| {
+            channel.queue_unbind(queue.clone(), exchange, key, FieldTable::default())
+        });
+        let outcome = self.answers.within(try_join_all(unbound)).await;
+        outcome.map_err(|fault| understood(&spec.name, fault))?;
+        Ok(())
+    }
+
+    /// Keeps a queue up from now on.
+    pub(super) fn remember(&self, spec: &QueueSpec) {
+        let mut queues = self.queues();
+        match queues.get_mut(&spec.name) {
+            None => {
+                queues.insert(spec.name.clone(), spec.clone());
+            }
+            Some(known) => {
+                known.role = spec.role.clone();
+                known.priorities = spec.priorities;
+                known.bindings.retain(|pattern| !spec.retired.contains(pattern));
+                known.retired.retain(|pattern| !spec.bindings.contains(pattern));
+                merge(&mut known.bindings, &spec.bindings);
+                merge(&mut known.retired, &spec.retired);
+            }
+        }
+    }
+
+    /// Tells whether a queue was declared here, and so belongs to what is kept up.
+    pub(super) fn knows(&self, queue: &str) -> bool {
+        find(&self.queues(), queue).is_some()
+    }
+
+    /// Tells whether a queue was declared here with lanes.
+    pub(super) fn has_lanes(&self, queue: &str) -> bool {
+        self.queues().get(queue).is_some_and(|spec| spec.order() == Priorities::Lanes)
+    }
+
+    /// Lists the queues that a queue consists of: its lanes, or itself.
+    pub(super) fn parts(&self, queue: &str) -> Vec<Name> {
+        if self.has_lanes(queue) {
+            Lane::ALL.map(|lane| lane_queues::queue(queue, lane)).into()
+        } else {
+            vec![queue.into()]
+        }
+    }
+
+    /// Finds the queue that what is addressed to `queue` belongs to by its priority.
+    pub(super) fn lane_of(&self, queue: &str, priority: Option<Priority>) -> Option<Name> {
+        let lane = Lane::of(priority?);
+        (lane != Lane::Normal && self.has_lanes(queue)).then(|| lane_queues::queue(queue, lane))
+    }
+
+    /// Forgets a queue that is deleted on purpose, and returns it if it was known.
+    pub(super) fn forget(&self, queue: &str) -> Option<QueueSpec> {
+        self.queues().remove(queue)
+    }
+
+    /// Declares everything again, on a new connection.
+    ///
+    /// A queue that cannot be declared is left to whoever consumes from it to report; only what
+    /// concerns all is an error.
+    pub(super) async fn restore(&self, session: &Session) -> Result<(), ConnectError> {
+        self.declare_exchanges(session).await?;
+        let queues: Vec<_> = self.queues().values().cloned().collect();
+        // Several at a time: everybody waits for this.
+        *self.restored() = (session.number, BTreeSet::new());
+        let declare = async |spec: QueueSpec| match self.declare(session, &spec).await {
+            Ok(()) => drop(self.restored().1.insert(spec.name)),
+            Err(error) => tracing::warn!(%error, "cannot declare a queue again"),
+        };
+        stream::iter(queues).for_each_concurrent(RESTORED_AT_ONCE, declare).await;
+        Ok(())
+    }
+
+    /// Declares one queue again, where it was declared before; nothing the first time that it is asked
+    /// to on a connection where [`restore`](Self::restore) has done that.
+    pub(super) async fn restore_queue(
+        &self,
+        session: &Session,
+        queue: &str,
+    ) -> Result<(), TopologyError> {
+        let spec = find(&self.queues(), queue).cloned();
+        let is_restored = {
+            let mut restored = self.restored();
+            restored.0 == session.number && restored.1.remove(queue)
+        };
+        match spec {
+            Some(_) if is_restored => Ok(()),
+            Some(spec) if *spec.name == *queue => self.declare(session, &spec).await,
+            Some(spec) => self.restore_lane(session, &spec, queue).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Declares one lane again. The others are left alone: while the broker is deleting one of them,
+    /// a declaration could find it still there.
+    async fn restore_lane(
+        &self,
+        session: &Session,
+        agent: &QueueSpec,
+        queue: &str,
+    ) -> Result<(), TopologyError> {
+        let channel = session.channel().await;
+        let channel = channel.map_err(|fault| unavailable(&agent.name, fault))?;
+        let lane = QueueSpec::new(queue, agent.role.clone());
+        self.declare_queue(&channel, &lane).await?;
+        self.bind_lanes(&channel, agent, |bound| bound == queue).await?;
+        self.close(channel);
+        Ok(())
+    }
+
+    /// Closes a channel; nobody has to wait for that.
+    fn close(&self, channel: Channel) {
+        let answers = self.answers.clone();
+        tokio::spawn(async move {
+            let closed = channel.close(200, ShortString::from("done"));
+            if let Err(error) = answers.within(closed).await {
+                tracing::debug!(%error, "a channel did not close cleanly");
+            }
+        });
+    }
+
+    fn main(&self) -> ShortString {
+        short(&self.options.exchange)
+    }
+
+    fn restored(&self) -> MutexGuard<'_, (u64, BTreeSet<Name>)> {
+        self.restored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queues(&self) -> MutexGuard<'_, BTreeMap<Name, QueueSpec>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells whether delayed messages are meant for such queues: retries, at least.
+fn has_delayed(role: &QueueRole) -> bool {
+    matches!(role, QueueRole::Work { .. } | QueueRole::Replica { .. })
+}
+
+/// Finds what a queue, or the one that it is a lane of, was declared as.
+fn find<'a>(queues: &'a BTreeMap<Name, QueueSpec>, queue: &str) -> Option<&'a QueueSpec> {
+    let laned = |owner| queues.get(owner).filter(|spec| spec.order() == Priorities::Lanes);
+    queues.get(queue).or_else(|| lane_queues::owner(queue).and_then(laned))
+}
+
+fn merge<T: Clone + PartialEq>(known: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !known.contains(item) {
+            known.push(item.clone());
+        }
+    }
+}
+
+/// Names and patterns are checked before: the longest key has 255 bytes.
+fn short(text: &str) -> ShortString {
+    ShortString::try_new(text).expect("a checked name and its delay address fit 255 bytes")
+}
+
+/// Finds out what a refused declaration means.
+fn understood(queue: &Name, fault: Fault) -> TopologyError {
+    let reason = fault.to_string();
+    match fault.code() {
+        Some(404) => {
+            // NOT_FOUND - no exchange 'agentbus.events' in vhost '/'
+            let name = reason.split('\'').nth(1).map_or_else(|| queue.clone(), Name::from);
+            TopologyError::Missing { name }
+        }
+        Some(403 | 405) => TopologyError::Denied { queue: queue.clone(), reason },
+        Some(406) => arguments::mismatch(queue, &reason)
+            .unwrap_or(TopologyError::Denied { queue: queue.clone(), reason }),
+        _ => unavailable(queue, fault),
+    }
+}
+
+/// Makes the error for a broker that does not answer.
+pub(super) fn unavailable(queue: &Name, fault: Fault) -> TopologyError {
+    if matches!(fault, Fault::Closed) {
+        return TopologyError::Closed { queue: queue.clone() };
+    }
+    let reason = fault.to_string();
+    TopologyError::Unavailable { queue: queue.clone(), reason, source: fault.source() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{broker::rabbitmq::fault::Doubt, contract::Pattern};
+
+    fn spec(bindings: &[&str], retired: &[&str]) -> QueueSpec {
+        let patterns = |texts: &[&str]| -> Vec<Pattern> {
+            texts.iter().map(|text| Pattern::parse(*text).unwrap()).collect()
+        };
+        let role = QueueRole::DeadLetters(crate::broker::DeadLetterLimits::default());
+        QueueSpec {
+            bindings: patterns(bindings),
+            retired: patterns(retired),
+            ..QueueSpec::new("q", role)
+        }
+    }
+
+    fn topology() -> Topology {
+        let answers = Answers::new(Duration::from_secs(1), Doubt::default());
+        Topology::new(&RabbitOptions::default(), answers)
+    }
+
+    #[test]
+    fn declaring_again_adds_patterns_and_retires_others() {
+        let topology = topology();
+        topology.remember(&spec(&["a", "b"], &[]));
+        topology.remember(&spec(&["b", "c"], &["a"]));
+        assert_eq!(topology.queues()["q"], spec(&["b", "c"], &["a"]));
+        topology.forget("q");
+        assert!(topology.queues().is_empty());
+    }
+
+    #[test]
+    fn a_delayed_message_belongs_to_queues_that_were_declared_here() {
+        let topology = topology();
+        topology.remember(&spec(&["dead.*"], &[]));
+        let work = QueueRole::Work { dead_letters: "work.dlq".into(), max_length: 9 };
+        let work = QueueSpec { role: work, ..spec(&["price.*"], &[]) };
+        topology.remember(&QueueSpec { name: "work".into(), ..work });
+        for (address, home) in [
+            ("q.work", true),
+            ("q.q", false),
+            ("q.other", false),
+            ("t.price.moved", true),
+            ("t.price", false),
+            ("t.dead.x", false),
+            ("work", false),
+            ("", false),
+        ] {
+            assert_eq!(topology.is_home_of(address), home, "{address}");
+        }
+    }
+}
