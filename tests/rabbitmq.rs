@@ -724,6 +724,31 @@ async fn questions_share_a_channel_that_is_opened_again_when_one_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn questions_that_are_dropped_take_no_connection_along() {
+    let Some(vhost) = skip(Vhost::shared().await) else { return };
+    let (bus, other) = (vhost.connect().await, vhost.connect().await);
+    let (busy, brief) = (private(&vhost.name("busy")), private(&vhost.name("brief")));
+    bus.declare(&busy).await.unwrap();
+    let mut consumer = bus.consume(&busy.name, 1).await.unwrap();
+    bus.publish(Destination::Queue(&busy.name), envelope("x")).await.unwrap();
+    let in_work = within(consumer.next()).await.unwrap();
+    // Bindings to a queue that is deleted meanwhile: the broker closes the channel over them.
+    let brief = (0..20).fold(brief, |spec, number| spec.bind(pattern(&format!("brief.{number}"))));
+    for round in 0..150 {
+        let limit = Duration::from_micros(500 + 100 * (round % 50));
+        let declared = timeout(limit, bus.declare(&brief));
+        let (_, deleted) = tokio::join!(declared, async {
+            tokio::time::sleep(limit.mul_f64(0.9)).await;
+            other.delete(&brief.name).await
+        });
+        deleted.unwrap();
+    }
+    in_work.ack();
+    within(bus.close()).await;
+    assert_eq!(other.stats(&busy.name).await.unwrap().ready, 0, "it was taken back by the broker");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_consumers_share_few_channels() {
     let Some(vhost) = skip(Vhost::shared().await) else { return };
     let bus = vhost.connect().await;

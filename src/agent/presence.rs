@@ -73,23 +73,34 @@ impl Presence {
 
     /// Announces the agents and answers for them until they stop, then announces that.
     pub(super) async fn run(self) {
-        let stop = self.lifecycle.stop.clone();
-        stop.run_until_cancelled(join(self.answer_all(), self.announce_start())).await;
-        let connected = self.board.health().stage >= Stage::Connected;
-        if self.lifecycle.abandon.is_cancelled() || !connected {
+        let Lifecycle { stop, abandon, .. } = self.lifecycle.clone();
+        let board = self.board.clone();
+        let mut life = Box::pin(self.live());
+        tokio::select! {
+            () = &mut life => return,
+            () = stop.cancelled() => {}
+        }
+        if abandon.is_cancelled() || !is_connected(&board) {
             return;
         }
-        let mut farewell = Box::pin(self.farewell());
-        if timeout(FAREWELL, &mut farewell).await.is_err() {
+        if timeout(FAREWELL, &mut life).await.is_err() {
             // Nobody waits for a slow bus; it has as long as the client lives.
-            tokio::spawn(farewell);
+            tokio::spawn(life);
+        }
+    }
+
+    async fn live(self) {
+        join(self.answer_all(), self.announce_start()).await;
+        if !self.lifecycle.abandon.is_cancelled() && is_connected(&self.board) {
+            self.farewell().await;
         }
     }
 
     async fn announce_start(&self) {
         for card in &self.cards {
-            let agent = Some(card.write(&self.board.health()));
-            self.announce(AGENT_STARTED, &AgentStarted { agent }).await;
+            let started = AgentStarted { agent: Some(card.write(&self.board.health())) };
+            let announced = self.announce(AGENT_STARTED, &started);
+            self.lifecycle.stop.run_until_cancelled(announced).await;
         }
     }
 
@@ -117,14 +128,18 @@ impl Presence {
         }
     }
 
-    /// Answers for as long as the bus is there.
+    /// Answers until the agents stop, for as long as the bus is there.
     async fn answer_all(&self) {
+        let stop = &self.lifecycle.stop;
         let mut wait = SHORTEST_WAIT;
-        loop {
+        // What is half declared could not be deleted, so that is not interrupted.
+        while !stop.is_cancelled() {
             match self.consume().await {
                 Ok(mut deliveries) => {
                     wait = SHORTEST_WAIT;
-                    while let Some(delivery) = deliveries.next().await {
+                    while let Some(Some(delivery)) =
+                        stop.run_until_cancelled(deliveries.next()).await
+                    {
                         self.answer(delivery).await;
                     }
                 }
@@ -135,7 +150,7 @@ impl Presence {
             if self.client.broker().health().borrow().stage == Stage::Closed {
                 return;
             }
-            sleep(wait).await;
+            stop.run_until_cancelled(sleep(wait)).await;
             wait = LONGEST_WAIT.min(wait * 2);
         }
     }
@@ -201,6 +216,10 @@ impl Presence {
         fit(&mut response, self.client.config().max_message_bytes);
         Some(Envelope::encode(&response))
     }
+}
+
+fn is_connected(board: &HealthBoard) -> bool {
+    board.health().stage >= Stage::Connected
 }
 
 /// Makes a reply the answer to a request.

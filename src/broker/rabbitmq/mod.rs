@@ -52,6 +52,7 @@ mod patience;
 mod pool;
 mod properties;
 mod publisher;
+mod queues;
 mod reply_address;
 mod reply_nodes;
 mod returner;
@@ -66,17 +67,13 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use lapin::{
-    options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions},
-    types::{FieldTable, ShortString},
-};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
     confirms::Fate,
     consumer::ConsumerLoop,
-    errands::{Errand, Errands},
+    errands::Errands,
     fault::{Answers, Doubt, Fault},
     health::HealthBoard,
     inbox::ReplyInbox,
@@ -84,6 +81,7 @@ use self::{
     link::{Keeper, Link},
     pool::Role,
     publisher::Publisher,
+    queues::to_the_end,
     reply_address::{InboxAddress, REPLY_TO, ReplyAddress},
     reply_nodes::ReplyNodes,
     returner::Returner,
@@ -98,7 +96,7 @@ use super::{
     Broker, Deliveries, Destination, Health, Inbox, Product, PublishError, QueueError, QueueSpec,
     QueueStats, ReplySink, TopologyError,
 };
-use crate::message::Envelope;
+use crate::{contract::Name, message::Envelope};
 
 /// A bus on RabbitMQ.
 ///
@@ -273,89 +271,6 @@ impl Core {
             Err(_) => Err(Fault::Timeout(limit)),
         }
     }
-
-    /// Gets a channel that may be closed by what goes wrong on it.
-    async fn errand(&self, queue: &str) -> Result<Errand<'_>, QueueError> {
-        if self.is_closed() {
-            return Err(QueueError::Closed);
-        }
-        let limit = self.options.operation_timeout;
-        let begun = async {
-            let session = self.consume.session_within(limit).await?;
-            self.errands.begin(&session).await
-        };
-        begun.await.map_err(|fault| self.queue_error(queue, fault))
-    }
-
-    /// Counts what is in a queue, without creating it.
-    async fn check(&self, queue: &str) -> Result<QueueStats, QueueError> {
-        let name = queue_name(queue)?;
-        let errand = self.errand(queue).await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let checked = errand.channel().queue_declare(name, options, FieldTable::default());
-        let checked = self.answer(queue, checked).await?;
-        errand.done().await;
-        Ok(QueueStats {
-            ready: checked.message_count().into(),
-            unsettled: None,
-            consumers: checked.consumer_count(),
-        })
-    }
-
-    /// Deletes one queue; one that does not exist is fine.
-    async fn delete_queue(&self, queue: &str) -> Result<(), QueueError> {
-        let Ok(name) = queue_name(queue) else { return Ok(()) };
-        let errand = self.errand(queue).await?;
-        let deleted = errand.channel().queue_delete(name, QueueDeleteOptions::default());
-        match self.answer(queue, deleted).await {
-            Ok(_) => errand.done().await,
-            Err(QueueError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    async fn delete_lane_exchanges(&self, queue: &str) -> Result<(), QueueError> {
-        let errand = self.errand(queue).await?;
-        for exchange in [lane_queues::exchange(queue), lane_queues::others(queue)] {
-            let options = ExchangeDeleteOptions::default();
-            self.answer(queue, errand.channel().exchange_delete(exchange, options)).await?;
-        }
-        errand.done().await;
-        Ok(())
-    }
-
-    /// Waits for the broker's answer to a question about a queue.
-    async fn answer<T>(
-        &self,
-        queue: &str,
-        answer: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T, QueueError> {
-        let answer = self.consume.answers().within(answer).await;
-        answer.map_err(|fault| self.queue_error(queue, fault))
-    }
-
-    /// Finds out what went wrong with a queue.
-    fn queue_error(&self, queue: &str, fault: Fault) -> QueueError {
-        let reason = fault.to_string();
-        match fault.code() {
-            _ if self.is_closed() => QueueError::Closed,
-            Some(404) => QueueError::NotFound { queue: queue.to_owned() },
-            Some(403 | 405) => QueueError::Denied { queue: queue.to_owned(), reason },
-            _ => {
-                self.consume.answers().doubt.raise();
-                QueueError::Unavailable { reason, source: fault.source() }
-            }
-        }
-    }
-}
-
-fn queue_name(queue: &str) -> Result<ShortString, QueueError> {
-    // No queue has such a name.
-    ShortString::try_new(queue)
-        .ok()
-        .filter(|name| !name.as_str().is_empty())
-        .ok_or_else(|| QueueError::NotFound { queue: queue.to_owned() })
 }
 
 /// Makes the error for a publish whose fate is not known.
@@ -408,10 +323,13 @@ impl Broker for RabbitMq {
             return Err(TopologyError::Closed { queue: queue.name.clone() });
         }
         queue.check_name()?;
-        let limit = self.core.options.operation_timeout;
-        let session = self.core.consume.session_within(limit).await;
-        let session = session.map_err(|fault| topology::unavailable(&queue.name, fault))?;
-        self.core.topology.declare(&session, queue).await
+        let (core, queue) = (self.core.clone(), queue.clone());
+        to_the_end(async move {
+            let session = core.consume.session_within(core.options.operation_timeout).await;
+            let session = session.map_err(|fault| topology::unavailable(&queue.name, fault))?;
+            core.topology.declare(&session, &queue).await
+        })
+        .await
     }
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Deliveries, QueueError> {
@@ -426,49 +344,18 @@ impl Broker for RabbitMq {
     }
 
     async fn stats(&self, queue: &str) -> Result<QueueStats, QueueError> {
-        let mut all = QueueStats::default();
-        for part in self.core.topology.parts(queue) {
-            let stats = self.core.check(&part).await?;
-            all.ready += stats.ready;
-            // Each of ours consumes from all lanes.
-            all.consumers = all.consumers.max(stats.consumers);
-        }
-        Ok(all)
+        let (core, queue) = (self.core.clone(), Name::from(queue));
+        to_the_end(async move { core.stats(&queue).await }).await
     }
 
     async fn purge(&self, queue: &str) -> Result<u64, QueueError> {
-        let mut all = 0;
-        for part in self.core.topology.parts(queue) {
-            let name = queue_name(&part)?;
-            let errand = self.core.errand(&part).await?;
-            let purged = errand.channel().queue_purge(name, QueuePurgeOptions::default());
-            all += u64::from(self.core.answer(&part, purged).await?);
-            errand.done().await;
-        }
-        Ok(all)
+        let (core, queue) = (self.core.clone(), Name::from(queue));
+        to_the_end(async move { core.purge(&queue).await }).await
     }
 
     async fn delete(&self, queue: &str) -> Result<(), QueueError> {
-        let parts = self.core.topology.parts(queue);
-        // First, or its consumers would declare it again.
-        let forgotten = self.core.topology.forget(queue);
-        let has_lanes = parts.len() > 1;
-        let deleted = async {
-            for part in &parts {
-                self.core.delete_queue(part).await?;
-            }
-            if has_lanes { self.core.delete_lane_exchanges(queue).await } else { Ok(()) }
-        };
-        match deleted.await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                // It may be there still, and is kept up as before.
-                if let Some(spec) = forgotten {
-                    self.core.topology.remember(&spec);
-                }
-                Err(error)
-            }
-        }
+        let (core, queue) = (self.core.clone(), Name::from(queue));
+        to_the_end(async move { core.delete(&queue).await }).await
     }
 
     fn health(&self) -> watch::Receiver<Health> {
