@@ -749,6 +749,40 @@ async fn questions_that_are_dropped_take_no_connection_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_vanishes_is_kept_up_for_as_long_as_it_is_consumed_from() {
+    let Some(vhost) = skip(Vhost::alone().await) else { return };
+    let (bus, other) = (vhost.connect().await, vhost.connect().await);
+    let names = [vhost.name("left"), vhost.name("kept")];
+    let mut consumers = Vec::new();
+    for name in &names {
+        bus.declare(&private(name)).await.unwrap();
+        consumers.push(bus.consume(name, 1).await.unwrap());
+    }
+    let kept = consumers.pop();
+    drop(consumers);
+    within(async {
+        while other.stats(&names[0]).await.unwrap().consumers > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    for name in &names {
+        other.delete(name).await.unwrap();
+    }
+    vhost.cut_connections().await;
+    // Declared again in this order: what comes first would be there by now.
+    within(async {
+        while !other.stats(&names[1]).await.is_ok_and(|stats| stats.consumers == 1) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let left = other.stats(&names[0]).await.unwrap_err();
+    assert!(matches!(left, QueueError::NotFound { .. }), "{left}");
+    drop(kept);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_consumers_share_few_channels() {
     let Some(vhost) = skip(Vhost::shared().await) else { return };
     let bus = vhost.connect().await;

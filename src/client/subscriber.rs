@@ -106,7 +106,20 @@ impl<M: FromEnvelope> Subscriber<M> {
         spec.bindings = subscription.patterns;
         specs.push(spec);
         let prefetch = subscription.prefetch.unwrap_or(config.prefetch);
-        let deliveries = consume(&client, &specs, &queue, prefetch).await?;
+        let opening = (client.clone(), specs.clone(), queue.clone());
+        // Where nobody waits for it any more, it is opened all the same and closed at once, so that
+        // nothing is left half open.
+        let opened = tokio::spawn(async move {
+            let (client, specs, queue) = opening;
+            consume(&client, &specs, &queue, prefetch).await
+        });
+        let deliveries = match opened.await {
+            Ok(opened) => opened?,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return Err(QueueError::Closed.into()),
+            },
+        };
         Ok(Self {
             client,
             queue,

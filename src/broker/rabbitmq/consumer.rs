@@ -96,6 +96,7 @@ impl ConsumerLoop {
                 return;
             }
         };
+        self.topology.queues.enter(&self.queue);
         if ready.send(Ok(())).is_err() {
             self.cancel.cancel();
         }
@@ -112,6 +113,7 @@ impl ConsumerLoop {
             self.report(None);
             tracing::info!(queue = %self.queue, "a consumer consumes again");
         }
+        self.topology.queues.leave(&self.queue);
         self.report(None);
     }
 
@@ -155,7 +157,7 @@ impl ConsumerLoop {
             let session = self.cancel.run_until_cancelled(link.session()).await?.ok()?;
             let core = self.core.upgrade()?;
             // A queue that is not ours to make has gone: so has the consumer's purpose.
-            if !self.topology.knows(&self.queue)
+            if !self.topology.queues.knows(&self.queue)
                 && matches!(core.check(&self.queue).await, Err(QueueError::NotFound { .. }))
             {
                 return None;

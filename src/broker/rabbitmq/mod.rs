@@ -41,6 +41,7 @@ pub mod foreign;
 mod greeting;
 mod health;
 mod inbox;
+mod known_queues;
 mod lane_consumer;
 mod lane_queues;
 mod lanes;
@@ -336,7 +337,7 @@ impl Broker for RabbitMq {
         if self.core.is_closed() {
             return Err(QueueError::Closed);
         }
-        if self.core.topology.has_lanes(queue) {
+        if self.core.topology.queues.has_lanes(queue) {
             return lane_consumer::start(&self.core, queue, prefetch).await;
         }
         let id = self.core.consumers.fetch_add(1, Ordering::Relaxed);

@@ -42,7 +42,7 @@ impl Core {
     /// Counts what is in a queue with all its lanes.
     pub(super) async fn stats(&self, queue: &str) -> Result<QueueStats, QueueError> {
         let mut all = QueueStats::default();
-        for part in self.topology.parts(queue) {
+        for part in self.topology.queues.parts(queue) {
             let stats = self.check(&part).await?;
             all.ready += stats.ready;
             // Each of ours consumes from all lanes.
@@ -53,7 +53,7 @@ impl Core {
 
     pub(super) async fn purge(&self, queue: &str) -> Result<u64, QueueError> {
         let mut all = 0;
-        for part in self.topology.parts(queue) {
+        for part in self.topology.queues.parts(queue) {
             let name = queue_name(&part)?;
             let errand = self.errand(&part).await?;
             let purged = errand.channel().queue_purge(name, QueuePurgeOptions::default());
@@ -64,9 +64,9 @@ impl Core {
     }
 
     pub(super) async fn delete(&self, queue: &str) -> Result<(), QueueError> {
-        let parts = self.topology.parts(queue);
+        let parts = self.topology.queues.parts(queue);
         // First, or its consumers would declare it again.
-        let forgotten = self.topology.forget(queue);
+        let forgotten = self.topology.queues.forget(queue);
         let has_lanes = parts.len() > 1;
         let deleted = async {
             for part in &parts {
@@ -79,7 +79,7 @@ impl Core {
         if outcome.is_err()
             && let Some(spec) = forgotten
         {
-            self.topology.remember(&spec);
+            self.topology.queues.remember(&spec);
         }
         outcome
     }

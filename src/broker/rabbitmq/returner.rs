@@ -224,7 +224,7 @@ async fn bring(
 ) -> Result<Outcome, Fault> {
     let received = message.delivery;
     let outcome = match delay::address(received.routing_key.as_str()) {
-        Some(address) if core.topology.is_home_of(address) => {
+        Some(address) if core.topology.queues.is_home_of(address) => {
             let envelope = properties::read(None, &received.properties, received.data.clone());
             let id = envelope.metadata.message_id.clone();
             let sent = match address.split_at(2) {

@@ -55,7 +55,9 @@ pub(super) fn outgoing(
 
 fn route(core: &Core, to: Destination<'_>, envelope: &Envelope) -> Result<Route, String> {
     let lane = match to {
-        Destination::Queue(queue) => core.topology.lane_of(queue, envelope.metadata.priority),
+        Destination::Queue(queue) => {
+            core.topology.queues.lane_of(queue, envelope.metadata.priority)
+        }
         Destination::Topic(_) | Destination::Reply(_) => None,
     };
     let name = lane.as_deref().unwrap_or_else(|| to.name());

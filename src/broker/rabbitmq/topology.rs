@@ -1,7 +1,7 @@
 //! Exchanges and queues: declared, remembered, and declared again on a new connection.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -28,13 +28,14 @@ use super::{
     delay::{self, Delays},
     dial,
     fault::{Answers, Fault},
+    known_queues::{self, KnownQueues},
     lane_queues::{self, LaneExchange},
     link::Session,
 };
 use crate::{
-    broker::{QueueRole, QueueSpec, TopologyError},
+    broker::{QueueSpec, TopologyError},
     contract::Name,
-    message::{Lane, Priorities, Priority},
+    message::{Lane, Priorities},
 };
 
 /// How many queues are declared at a time, each on a channel.
@@ -48,7 +49,7 @@ pub(super) struct Topology {
     pub(super) delays: Delays,
     /// Whether the delivery exchange is there; without it, nothing can be delayed.
     can_delay: AtomicBool,
-    queues: Mutex<BTreeMap<Name, QueueSpec>>,
+    pub(super) queues: KnownQueues,
     /// Those that were declared again on the present connection, until their consumers know.
     restored: Mutex<(u64, BTreeSet<Name>)>,
     /// A queue was declared to which something undeliverable may belong.
@@ -62,7 +63,7 @@ impl Topology {
             delays: Delays::new(options, answers.clone()),
             answers,
             can_delay: AtomicBool::new(false),
-            queues: Mutex::default(),
+            queues: KnownQueues::default(),
             restored: Mutex::default(),
             declared: Notify::new(),
         }
@@ -122,8 +123,8 @@ impl Topology {
         }
         self.bind(&channel, spec).await?;
         self.close(channel);
-        self.remember(spec);
-        if has_delayed(&spec.role) {
+        self.queues.remember(spec);
+        if known_queues::has_delayed(&spec.role) {
             self.declared.notify_one();
         }
         Ok(())
@@ -134,21 +135,6 @@ impl Topology {
     /// For one task; what was declared since its last call counts.
     pub(super) async fn declared(&self) {
         self.declared.notified().await;
-    }
-
-    /// Tells whether a delayed message to `address` belongs to what was declared here.
-    ///
-    /// A topic belongs to the queues of agents, not to those of replicas: who happens to be there
-    /// must not take it before the agent that it is for.
-    pub(super) fn is_home_of(&self, address: &str) -> bool {
-        let queues = self.queues();
-        if let Some(queue) = address.strip_prefix("q.") {
-            return queues.get(queue).is_some_and(|spec| has_delayed(&spec.role));
-        }
-        let Some(topic) = address.strip_prefix("t.") else { return false };
-        let works = |spec: &&QueueSpec| matches!(spec.role, QueueRole::Work { .. });
-        let mut bindings = queues.values().filter(works).flat_map(|spec| &spec.bindings);
-        bindings.any(|pattern| pattern.matches(topic))
     }
 
     async fn declare_queue(
@@ -260,68 +246,19 @@ impl Topology {
         Ok(())
     }
 
-    /// Keeps a queue up from now on.
-    pub(super) fn remember(&self, spec: &QueueSpec) {
-        let mut queues = self.queues();
-        match queues.get_mut(&spec.name) {
-            None => {
-                queues.insert(spec.name.clone(), spec.clone());
-            }
-            Some(known) => {
-                known.role = spec.role.clone();
-                known.priorities = spec.priorities;
-                known.bindings.retain(|pattern| !spec.retired.contains(pattern));
-                known.retired.retain(|pattern| !spec.bindings.contains(pattern));
-                merge(&mut known.bindings, &spec.bindings);
-                merge(&mut known.retired, &spec.retired);
-            }
-        }
-    }
-
-    /// Tells whether a queue was declared here, and so belongs to what is kept up.
-    pub(super) fn knows(&self, queue: &str) -> bool {
-        find(&self.queues(), queue).is_some()
-    }
-
-    /// Tells whether a queue was declared here with lanes.
-    pub(super) fn has_lanes(&self, queue: &str) -> bool {
-        self.queues().get(queue).is_some_and(|spec| spec.order() == Priorities::Lanes)
-    }
-
-    /// Lists the queues that a queue consists of: its lanes, or itself.
-    pub(super) fn parts(&self, queue: &str) -> Vec<Name> {
-        if self.has_lanes(queue) {
-            Lane::ALL.map(|lane| lane_queues::queue(queue, lane)).into()
-        } else {
-            vec![queue.into()]
-        }
-    }
-
-    /// Finds the queue that what is addressed to `queue` belongs to by its priority.
-    pub(super) fn lane_of(&self, queue: &str, priority: Option<Priority>) -> Option<Name> {
-        let lane = Lane::of(priority?);
-        (lane != Lane::Normal && self.has_lanes(queue)).then(|| lane_queues::queue(queue, lane))
-    }
-
-    /// Forgets a queue that is deleted on purpose, and returns it if it was known.
-    pub(super) fn forget(&self, queue: &str) -> Option<QueueSpec> {
-        self.queues().remove(queue)
-    }
-
     /// Declares everything again, on a new connection.
     ///
     /// A queue that cannot be declared is left to whoever consumes from it to report; only what
     /// concerns all is an error.
     pub(super) async fn restore(&self, session: &Session) -> Result<(), ConnectError> {
         self.declare_exchanges(session).await?;
-        let queues: Vec<_> = self.queues().values().cloned().collect();
         // Several at a time: everybody waits for this.
         *self.restored() = (session.number, BTreeSet::new());
         let declare = async |spec: QueueSpec| match self.declare(session, &spec).await {
             Ok(()) => drop(self.restored().1.insert(spec.name)),
             Err(error) => tracing::warn!(%error, "cannot declare a queue again"),
         };
-        stream::iter(queues).for_each_concurrent(RESTORED_AT_ONCE, declare).await;
+        stream::iter(self.queues.all()).for_each_concurrent(RESTORED_AT_ONCE, declare).await;
         Ok(())
     }
 
@@ -332,7 +269,7 @@ impl Topology {
         session: &Session,
         queue: &str,
     ) -> Result<(), TopologyError> {
-        let spec = find(&self.queues(), queue).cloned();
+        let spec = self.queues.find(queue);
         let is_restored = {
             let mut restored = self.restored();
             restored.0 == session.number && restored.1.remove(queue)
@@ -380,29 +317,6 @@ impl Topology {
     fn restored(&self) -> MutexGuard<'_, (u64, BTreeSet<Name>)> {
         self.restored.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn queues(&self) -> MutexGuard<'_, BTreeMap<Name, QueueSpec>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Tells whether delayed messages are meant for such queues: retries, at least.
-fn has_delayed(role: &QueueRole) -> bool {
-    matches!(role, QueueRole::Work { .. } | QueueRole::Replica { .. })
-}
-
-/// Finds what a queue, or the one that it is a lane of, was declared as.
-fn find<'a>(queues: &'a BTreeMap<Name, QueueSpec>, queue: &str) -> Option<&'a QueueSpec> {
-    let laned = |owner| queues.get(owner).filter(|spec| spec.order() == Priorities::Lanes);
-    queues.get(queue).or_else(|| lane_queues::owner(queue).and_then(laned))
-}
-
-fn merge<T: Clone + PartialEq>(known: &mut Vec<T>, more: &[T]) {
-    for item in more {
-        if !known.contains(item) {
-            known.push(item.clone());
-        }
-    }
 }
 
 /// Names and patterns are checked before: the longest key has 255 bytes.
@@ -433,60 +347,4 @@ pub(super) fn unavailable(queue: &Name, fault: Fault) -> TopologyError {
     }
     let reason = fault.to_string();
     TopologyError::Unavailable { queue: queue.clone(), reason, source: fault.source() }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::{broker::rabbitmq::fault::Doubt, contract::Pattern};
-
-    fn spec(bindings: &[&str], retired: &[&str]) -> QueueSpec {
-        let patterns = |texts: &[&str]| -> Vec<Pattern> {
-            texts.iter().map(|text| Pattern::parse(*text).unwrap()).collect()
-        };
-        let role = QueueRole::DeadLetters(crate::broker::DeadLetterLimits::default());
-        QueueSpec {
-            bindings: patterns(bindings),
-            retired: patterns(retired),
-            ..QueueSpec::new("q", role)
-        }
-    }
-
-    fn topology() -> Topology {
-        let answers = Answers::new(Duration::from_secs(1), Doubt::default());
-        Topology::new(&RabbitOptions::default(), answers)
-    }
-
-    #[test]
-    fn declaring_again_adds_patterns_and_retires_others() {
-        let topology = topology();
-        topology.remember(&spec(&["a", "b"], &[]));
-        topology.remember(&spec(&["b", "c"], &["a"]));
-        assert_eq!(topology.queues()["q"], spec(&["b", "c"], &["a"]));
-        topology.forget("q");
-        assert!(topology.queues().is_empty());
-    }
-
-    #[test]
-    fn a_delayed_message_belongs_to_queues_that_were_declared_here() {
-        let topology = topology();
-        topology.remember(&spec(&["dead.*"], &[]));
-        let work = QueueRole::Work { dead_letters: "work.dlq".into(), max_length: 9 };
-        let work = QueueSpec { role: work, ..spec(&["price.*"], &[]) };
-        topology.remember(&QueueSpec { name: "work".into(), ..work });
-        for (address, home) in [
-            ("q.work", true),
-            ("q.q", false),
-            ("q.other", false),
-            ("t.price.moved", true),
-            ("t.price", false),
-            ("t.dead.x", false),
-            ("work", false),
-            ("", false),
-        ] {
-            assert_eq!(topology.is_home_of(address), home, "{address}");
-        }
-    }
 }
