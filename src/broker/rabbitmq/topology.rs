@@ -6,6 +6,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures::{
@@ -21,7 +22,7 @@ use lapin::{
     },
     types::{FieldTable, ShortString},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use super::{
     ConnectError, Declare, RabbitOptions, arguments,
@@ -40,6 +41,17 @@ use crate::{
 
 /// How many queues are declared at a time, each on a channel.
 const RESTORED_AT_ONCE: usize = 8;
+
+/// How long to wait, each time, until others have made up their minds about a queue.
+const OTHERS_AT_IT: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+];
+
+/// What RabbitMQ says of a queue that exists, but not where it could be used.
+const HOME_NODE_DOWN: &str = "home node";
 
 /// What is declared, kept as data.
 #[derive(Debug)]
@@ -115,6 +127,31 @@ impl Topology {
         spec: &QueueSpec,
     ) -> Result<(), TopologyError> {
         spec.check_name()?;
+        let mut waits = OTHERS_AT_IT.iter();
+        loop {
+            match self.declare_once(session, spec).await {
+                Err(error) if self.is_passing(&error, spec) => match waits.next() {
+                    Some(wait) => sleep(*wait).await,
+                    None => return Err(error),
+                },
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Tells whether it is probably others who declare or delete the same queue right now: of one
+    /// that is being made on another connection, RabbitMQ may say that its node is down.
+    fn is_passing(&self, error: &TopologyError, spec: &QueueSpec) -> bool {
+        match error {
+            TopologyError::Missing { name } => {
+                self.options.declare != Declare::Passive && name.starts_with(&*spec.name)
+            }
+            TopologyError::Unavailable { reason, .. } => reason.contains(HOME_NODE_DOWN),
+            _ => false,
+        }
+    }
+
+    async fn declare_once(&self, session: &Session, spec: &QueueSpec) -> Result<(), TopologyError> {
         // Its own channel: what goes wrong here closes the channel.
         let channel = session.channel().await.map_err(|fault| unavailable(&spec.name, fault))?;
         self.declare_queue(&channel, spec).await?;
@@ -328,6 +365,8 @@ fn short(text: &str) -> ShortString {
 fn understood(queue: &Name, fault: Fault) -> TopologyError {
     let reason = fault.to_string();
     match fault.code() {
+        // NOT_FOUND - home node 'rabbit@host' of durable queue 'q' in vhost '/' is down or inaccessible
+        Some(404) if reason.contains(HOME_NODE_DOWN) => unavailable(queue, fault),
         Some(404) => {
             // NOT_FOUND - no exchange 'agentbus.events' in vhost '/'
             let name = reason.split('\'').nth(1).map_or_else(|| queue.clone(), Name::from);
@@ -347,4 +386,41 @@ pub(super) fn unavailable(queue: &Name, fault: Fault) -> TopologyError {
     }
     let reason = fault.to_string();
     TopologyError::Unavailable { queue: queue.clone(), reason, source: fault.source() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{QueueRole, rabbitmq::fault::Doubt};
+
+    #[test]
+    fn what_passes_is_tried_again() {
+        let unavailable = |reason: &str| TopologyError::Unavailable {
+            queue: "q".into(),
+            reason: reason.to_owned(),
+            source: None,
+        };
+        let missing = |name: &str| TopologyError::Missing { name: name.into() };
+        let role = QueueRole::Private { max_length: 1, expires: Duration::from_secs(1) };
+        let spec = QueueSpec::new("q", role);
+        for (declare, error, passes) in [
+            (Declare::Active, missing("q"), true),
+            (Declare::Active, missing("q.urgent"), true),
+            (Declare::Active, missing("agentbus.events"), false),
+            (Declare::Passive, missing("q"), false),
+            (
+                Declare::Active,
+                unavailable(
+                    "NOT_FOUND - home node 'rabbit@a' of durable queue 'q' in vhost '/' is down or inaccessible",
+                ),
+                true,
+            ),
+            (Declare::Active, unavailable("no answer within 10s"), false),
+        ] {
+            let options = RabbitOptions { declare, ..RabbitOptions::default() };
+            let answers = Answers::new(Duration::from_secs(1), Doubt::default());
+            let topology = Topology::new(&options, answers);
+            assert_eq!(topology.is_passing(&error, &spec), passes, "{declare:?}, {error}");
+        }
+    }
 }
