@@ -4,6 +4,7 @@ mod agents;
 mod dead_letters;
 mod doctor;
 mod management;
+mod moving;
 mod program;
 mod publish;
 mod queues;

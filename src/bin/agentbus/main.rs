@@ -4,6 +4,7 @@
 //! [`command`]; what they share is a [`Session`], the [`Contract`](contract::Contract) that bodies
 //! are written and read by, and the [`Output`](output::Output).
 
+mod agent_queues;
 mod asyncapi;
 mod cli;
 mod command;
@@ -12,7 +13,6 @@ mod contract;
 mod draft;
 mod exit;
 mod input;
-mod lanes;
 mod management;
 mod message;
 mod output;

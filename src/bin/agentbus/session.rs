@@ -6,7 +6,7 @@ use agentbus::{
 };
 
 use crate::{
-    cli::Global,
+    cli::{Address, Global},
     contract::{Contract, ContractArgs, described::Described, source::Source},
     exit::Usage,
     output::{self, Output},
@@ -36,10 +36,15 @@ impl Session {
 
     /// Reads the configuration: the file, the environment, and `--bus` over both.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
-        let bus = self.global.bus.as_ref().map(|bus| bus.text().trim());
+        self.config_of(self.global.bus.as_ref(), "--bus")
+    }
+
+    /// Reads the configuration with the bus that an option names, if it names one.
+    fn config_of(&self, bus: Option<&Address>, option: &str) -> anyhow::Result<Config> {
+        let bus = bus.map(|bus| bus.text().trim());
         let bus = bus.filter(|text| !text.is_empty()).map(str::parse::<BusUrl>).transpose();
         let bus =
-            bus.map_err(|error| Usage(format!("`--bus` is not the address of a bus: {error}")))?;
+            bus.map_err(|error| Usage(format!("`{option}` is not the address of a bus: {error}")))?;
         Ok(Config::load_with(self.global.config.as_deref(), bus)?)
     }
 
@@ -66,6 +71,18 @@ impl Session {
     /// Connects to a bus where nothing is to be made, not even an exchange.
     pub(crate) async fn observer(&self) -> anyhow::Result<Client> {
         let mut config = self.config()?;
+        config.declare = Declare::Passive;
+        self.connect(config).await
+    }
+
+    /// As [`client`](Self::client), to the bus that an option names.
+    pub(crate) async fn client_of(&self, bus: &Address, option: &str) -> anyhow::Result<Client> {
+        self.connect(self.config_of(Some(bus), option)?).await
+    }
+
+    /// As [`observer`](Self::observer), at the bus that an option names.
+    pub(crate) async fn observer_of(&self, bus: &Address, option: &str) -> anyhow::Result<Client> {
+        let mut config = self.config_of(Some(bus), option)?;
         config.declare = Declare::Passive;
         self.connect(config).await
     }

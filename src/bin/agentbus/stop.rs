@@ -33,6 +33,11 @@ impl Stop {
         self.0.cancelled().await;
     }
 
+    /// Whether the first signal has come.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     /// Does what may be dropped at any time, until it is done or a signal comes.
     pub(crate) async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         self.0.run_until_cancelled(work).await.ok_or(Interrupted)

@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn what_vanishes_is_forgotten_with_its_last_consumer() {
         let queues = KnownQueues::default();
-        let expires = Duration::from_secs(60);
+        let expires = Duration::from_mins(1);
         let private = QueueSpec::new("p", QueueRole::Private { max_length: 9, expires });
         for spec in [private, spec(&["a"], &[])] {
             queues.remember(&spec);

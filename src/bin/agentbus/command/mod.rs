@@ -4,6 +4,7 @@ mod agents;
 mod contract;
 mod dead_letters;
 mod doctor;
+mod moving;
 mod proto;
 mod publish;
 mod queues;
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
     Doctor(doctor::Doctor),
+    Move(moving::Move),
     #[command(subcommand)]
     Contract(contract::Contract),
     #[command(subcommand)]
@@ -45,6 +47,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> anyhow::Result<E
         Command::Tail(args) => tail::run(args, session).await,
         Command::Queues(args) => queues::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
+        Command::Move(args) => moving::run(args, session).await,
         Command::Contract(args) => contract::run(args, session).await,
         Command::Proto(args) => proto::run(args, session).await,
     }

@@ -1,16 +1,16 @@
 //! The queues of agents: whether they are as an agent would declare them, and consumed from.
 
 use agentbus::{
-    Name,
-    broker::{
-        DeadLetterLimits, Overflow, QueueError, QueueRole, QueueSpec, QueueStats, TopologyError,
-    },
-    config::{self, Config, Declare},
+    broker::{QueueError, QueueSpec, QueueStats, TopologyError},
+    config::Declare,
     message::Priorities,
 };
 
 use super::{Check, Patient, Verdict};
-use crate::{lanes::lane_queues, management::UNSET};
+use crate::{
+    agent_queues::{lane_queues, specs},
+    management::UNSET,
+};
 
 pub(super) async fn checks(patient: &Patient) -> Vec<Check> {
     let mut checks = vec![undeliverable(patient).await];
@@ -29,6 +29,9 @@ pub(super) async fn checks(patient: &Patient) -> Vec<Check> {
             if !lanes.is_empty() {
                 // Declared without, the queue would have a second copy of what is in its lanes.
                 spec.priorities = Priorities::Lanes;
+            } else if spec.priorities == Priorities::Lanes {
+                // An agent that has them has queues for them.
+                spec.priorities = Priorities::Off;
             }
             let name = format!("arguments of `{}`", spec.name);
             checks.push(Check::new(name, arguments(patient, &spec).await));
@@ -88,32 +91,6 @@ fn lane_consumers(stats: &QueueStats) -> Verdict {
             Verdict::ok(format!("{consumers}, and {ready} messages wait"))
         }
     }
-}
-
-/// Describes the queues that an agent with this configuration would declare.
-fn specs(queue: &str, config: &Config) -> [QueueSpec; 2] {
-    let dead_letters = Name::from(format!("{queue}.dlq"));
-    let limits = &config.dead_letters;
-    let overflow = match limits.overflow {
-        config::Overflow::DropOldest => Overflow::DropOldest,
-        _ => Overflow::Refuse,
-    };
-    let limits = DeadLetterLimits {
-        ttl: limits.ttl,
-        max_length: limits.max_length,
-        max_bytes: limits.max_bytes,
-        overflow,
-    };
-    let role =
-        QueueRole::Work { dead_letters: dead_letters.clone(), max_length: config.max_queue_length };
-    [
-        QueueSpec::new(queue.to_owned(), role).priorities(match config.priorities {
-            // An agent that has them has queues for them.
-            Priorities::Lanes => Priorities::Off,
-            other => other,
-        }),
-        QueueSpec::new(dead_letters, QueueRole::DeadLetters(limits)),
-    ]
 }
 
 async fn sorts_strictly(patient: &Patient, spec: &QueueSpec) -> bool {

@@ -5,8 +5,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
+    agent_queues::lane_queues,
     exit::{Exit, Usage},
-    lanes::lane_queues,
     management::{Management, Queue, UNSET},
     session::Session,
 };
