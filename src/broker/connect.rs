@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Broker,
+    Broker, DualPublish,
     memory::{Memory, MemoryOptions},
 };
 use crate::config::{BusUrl, Config, ConfigError};
@@ -31,6 +31,8 @@ pub enum ConnectError {
 
 /// Connects to the bus that `config` names: `memory:`, or RabbitMQ at `amqp://…`.
 ///
+/// Where `also_publish_to` names a second one, events go to both; see [`DualPublish`].
+///
 /// An embedded bus is the same one for all of this process, as long as anybody is connected to it:
 /// `memory:` one, `memory://name` others. [`Memory::default`] makes one that nobody else can find.
 ///
@@ -39,6 +41,13 @@ pub enum ConnectError {
 /// Returns why the bus cannot be connected to; passwords are never shown.
 pub async fn connect(config: &Config) -> Result<Arc<dyn Broker>, ConnectError> {
     config.validate()?;
+    let first = connect_one(config).await?;
+    let Some(second) = &config.also_publish_to else { return Ok(first) };
+    let second = connect_one(&config.clone().with_bus(second.clone())).await?;
+    Ok(Arc::new(DualPublish::new(first, second)))
+}
+
+async fn connect_one(config: &Config) -> Result<Arc<dyn Broker>, ConnectError> {
     match &config.bus {
         BusUrl::Memory { name } => {
             let options = MemoryOptions {
@@ -111,6 +120,22 @@ mod tests {
         );
         first.declare(&spec).await.unwrap();
         assert!(second.stats("q").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_second_bus_gets_the_events_too() {
+        let bus = |name: &str| format!("memory://{name}").parse().unwrap();
+        let mut config = Config::default().with_bus(bus("connect-first"));
+        config.also_publish_to = Some(bus("connect-second"));
+        let both = connect(&config).await.unwrap();
+        let second = connect(&Config::default().with_bus(bus("connect-second"))).await.unwrap();
+        let role = crate::broker::QueueRole::Work { dead_letters: "q.dlq".into(), max_length: 10 };
+        let pattern = crate::contract::Pattern::parse("a").unwrap();
+        second.declare(&crate::broker::QueueSpec::new("q", role).bind(pattern)).await.unwrap();
+        let topic = crate::contract::Name::from_static("a");
+        let event = crate::message::Envelope::encode(&());
+        both.publish(crate::broker::Destination::Topic(&topic), event).await.unwrap();
+        assert_eq!(second.stats("q").await.unwrap().ready, 1);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 mod connect;
 mod delivery;
 mod destination;
+mod dual;
 mod health;
 mod product;
 mod publish;
@@ -28,6 +29,7 @@ pub use self::{
     connect::{ConnectError, connect},
     delivery::{Deliveries, Delivery, Settle, Verdict},
     destination::Destination,
+    dual::DualPublish,
     health::{Health, Stage},
     product::Product,
     publish::PublishError,

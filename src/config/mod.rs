@@ -60,6 +60,9 @@ use crate::message::Priorities;
 pub struct Config {
     /// Where the bus is. Default `memory:`, embedded in this process.
     pub bus: BusUrl,
+    /// A second bus that events are also published to, while one moves from bus to bus without a stop; see
+    /// [`DualPublish`](crate::broker::DualPublish). Default `None`.
+    pub also_publish_to: Option<BusUrl>,
     /// The topic exchange that all agents of a system share. Default `agentbus.events`. At most 127 bytes of letters,
     /// digits, `-`, `_`, `.`, `:` (the names of the delay topology are built upon it), not beginning with `amq.`.
     pub exchange: String,
@@ -145,6 +148,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bus: BusUrl::default(),
+            also_publish_to: None,
             exchange: "agentbus.events".to_owned(),
             queue_prefix: String::new(),
             declare: Declare::Active,
@@ -298,8 +302,10 @@ impl Config {
     /// [`ConfigError::BadValue`] names the first field out of bounds; [`ConfigError::TlsUnavailable`] is an address that
     /// takes TLS in a build without it.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.bus.is_tls() && !BusUrl::tls_is_built_in() {
-            return Err(ConfigError::TlsUnavailable { scheme: self.bus.scheme() });
+        for bus in [Some(&self.bus), self.also_publish_to.as_ref()].into_iter().flatten() {
+            if bus.is_tls() && !BusUrl::tls_is_built_in() {
+                return Err(ConfigError::TlsUnavailable { scheme: bus.scheme() });
+            }
         }
         setting::SETTINGS.iter().try_for_each(|setting| setting.validate(self))
     }

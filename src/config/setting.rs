@@ -3,7 +3,7 @@
 //! A key `dead_letters.ttl` of the file is `AGENTBUS_DEAD_LETTERS_TTL` in the environment.
 
 use super::value::{bytes, duration, number, optional_duration, text, word};
-use super::{Config, ConfigError, Declare, ManagementUrl, Overflow};
+use super::{BusUrl, Config, ConfigError, Declare, ManagementUrl, Overflow};
 use crate::message::Priorities;
 use std::time::Duration;
 
@@ -84,6 +84,18 @@ const KIB: usize = 1024;
 
 /// The settings, in the order of the fields.
 pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "also_publish_to",
+        allowed: "`none`, or the address of another bus, such as `amqp://user:password@host/vhost`",
+        set: |config, text| {
+            let bus = if text.eq_ignore_ascii_case("none") { Some(None) } else { bus(text) };
+            bus.map(|bus| config.also_publish_to = bus).is_some()
+        },
+        check: |config| config.also_publish_to.as_ref() != Some(&config.bus),
+        show: |config| {
+            config.also_publish_to.as_ref().map_or("none".to_owned(), ToString::to_string)
+        },
+    },
     setting!(
         exchange,
         text,
@@ -258,6 +270,11 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 #[expect(clippy::option_option, reason = "no value is not the same as the value `none`")]
+fn bus(text: &str) -> Option<Option<BusUrl>> {
+    text.parse().ok().map(Some)
+}
+
+#[expect(clippy::option_option, reason = "no value is not the same as the value `none`")]
 fn management_url(text: &str) -> Option<Option<ManagementUrl>> {
     if text.eq_ignore_ascii_case("none") { Some(None) } else { text.parse().ok().map(Some) }
 }
@@ -331,6 +348,7 @@ mod tests {
             ("replica_queue_expiry", &["0s"]),
             ("reconnect.initial", &["0s", "2m"]),
             ("management_url", &["", "rabbit"]),
+            ("also_publish_to", &["", "rabbit", "memory:"]),
         ];
         for (key, values) in refused {
             let setting = Setting::of_key(key).expect(key);
