@@ -41,9 +41,10 @@ pub enum ConnectError {
 /// Returns why the bus cannot be connected to; passwords are never shown.
 pub async fn connect(config: &Config) -> Result<Arc<dyn Broker>, ConnectError> {
     config.validate()?;
-    let first = connect_one(config).await?;
+    let first = Box::pin(connect_one(config)).await?;
     let Some(second) = &config.also_publish_to else { return Ok(first) };
-    let second = connect_one(&config.clone().with_bus(second.clone())).await?;
+    let config = config.clone().with_bus(second.clone());
+    let second = Box::pin(connect_one(&config)).await?;
     Ok(Arc::new(DualPublish::new(first, second)))
 }
 
