@@ -8,6 +8,10 @@ mod connect;
 mod delivery;
 mod destination;
 mod health;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+mod outage;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+mod patience;
 mod product;
 mod publish;
 mod queue;
@@ -17,6 +21,8 @@ mod topology;
 pub mod memory;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::{fmt, sync::Arc};
 

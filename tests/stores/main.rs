@@ -3,7 +3,7 @@
 mod backend;
 mod conversations;
 mod deduplication;
-#[path = "../support/rabbitmq/port.rs"]
+#[path = "../support/port.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs)]
 mod port;
 #[cfg(feature = "redis")]

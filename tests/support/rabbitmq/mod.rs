@@ -9,7 +9,6 @@
 
 pub mod control;
 pub mod node;
-pub mod port;
 mod sweep;
 
 use std::{
