@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{
     eventually,
-    port::free_ports,
+    rabbitmq::port::free_ports,
     relay::{Cut, Relay, Side},
 };
 

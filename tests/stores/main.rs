@@ -3,7 +3,7 @@
 mod backend;
 mod conversations;
 mod deduplication;
-#[path = "../support/port.rs"]
+#[path = "../support/rabbitmq/port.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs)]
 mod port;
 #[cfg(feature = "redis")]

@@ -8,13 +8,14 @@ pub mod curious;
 pub mod foreign;
 pub mod garbage;
 pub mod messages;
-pub mod port;
 pub mod rabbitmq;
 pub mod recorder;
 pub mod redis_server;
 pub mod relay;
 
 use std::time::Duration;
+
+pub use self::rabbitmq::port;
 
 /// Waits until `check` yields something, at most a minute.
 pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {

@@ -117,7 +117,8 @@ impl RedisServer {
             command.args(["--enable-debug-command", "yes"]).args(&self.options);
         }
         let started = command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).spawn();
-        let server = started.map_err(|error| format!("`redis-server` cannot be started: {error}"))?;
+        let server =
+            started.map_err(|error| format!("`redis-server` cannot be started: {error}"))?;
         let keeper = self.keeper.stdin.as_mut().expect("its input is a pipe");
         writeln!(keeper, "{}", server.id()).expect("the keeper listens");
         self.server = Some(server);

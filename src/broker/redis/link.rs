@@ -410,7 +410,9 @@ impl Keeper {
             };
             match probed {
                 Err(_) => return Some(mute(patience)),
-                Ok(Err(fault)) if fault.is_blockage() => self.health.blocked(Some(fault.to_string())),
+                Ok(Err(fault)) if fault.is_blockage() => {
+                    self.health.blocked(Some(fault.to_string()));
+                }
                 Ok(Err(fault)) if fault.is_elsewhere() => {
                     return Some(End { reason: fault.to_string(), mute: false });
                 }
