@@ -16,6 +16,8 @@ pub mod relay;
 
 use std::time::Duration;
 
+pub use self::rabbitmq::port;
+
 /// Waits until `check` yields something, at most a minute.
 pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);

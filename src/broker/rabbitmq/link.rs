@@ -173,8 +173,7 @@ impl Keeper {
 
     async fn run(self, first: Arc<Session>, sender: watch::Sender<State>) {
         let longest = self.options.connect_timeout.max(self.options.operation_timeout);
-        let (mut session, mut short_lived, mut patience) =
-            (first, 0_u32, Patience::new(longest));
+        let (mut session, mut short_lived, mut patience) = (first, 0_u32, Patience::new(longest));
         let last = loop {
             let born = Instant::now();
             let number = session.number;

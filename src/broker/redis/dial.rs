@@ -26,7 +26,9 @@ pub enum ConnectError {
         host: String,
     },
     /// The server wants a password, and there is none.
-    #[error("Redis at {host} wants a password; write it into the address, as in `redis://:password@host`")]
+    #[error(
+        "Redis at {host} wants a password; write it into the address, as in `redis://:password@host`"
+    )]
     NoPassword {
         /// The server.
         host: String,

@@ -169,11 +169,16 @@ mod tests {
 
     #[test]
     fn what_the_server_says_is_told_apart() {
-        let oom = said("OOM command not allowed when used memory > 'maxmemory'. script: f0, on @user_script:1.");
+        let oom = said(
+            "OOM command not allowed when used memory > 'maxmemory'. script: f0, on @user_script:1.",
+        );
         let text = "OOM command not allowed when used memory > 'maxmemory'";
-        assert_eq!(oom, Fault::Full(format!("{text}.")));
+        assert_eq!(oom, Fault::Full(text.to_owned()));
         for (line, is) in [
-            ("READONLY You can't write against a read only replica.", Fault::ReadOnly as fn(_) -> _),
+            (
+                "READONLY You can't write against a read only replica.",
+                Fault::ReadOnly as fn(_) -> _,
+            ),
             ("MISCONF Redis is configured to save RDB snapshots", Fault::Unwritable),
             ("NOREPLICAS Not enough good replicas to write.", Fault::Unwritable),
             ("MOVED 866 10.0.0.1:6379", Fault::Moved),
@@ -203,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_connection_that_breaks_leaves_open_what_was_done() {
-        let fault = Fault::from(RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
+        let fault =
+            Fault::from(RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
         assert!(matches!(fault, Fault::Lost(_)) && !fault.is_undone() && fault.is_passing());
     }
 }

@@ -410,7 +410,9 @@ impl Keeper {
             };
             match probed {
                 Err(_) => return Some(mute(patience)),
-                Ok(Err(fault)) if fault.is_blockage() => self.health.blocked(Some(fault.to_string())),
+                Ok(Err(fault)) if fault.is_blockage() => {
+                    self.health.blocked(Some(fault.to_string()));
+                }
                 Ok(Err(fault)) if fault.is_elsewhere() => {
                     return Some(End { reason: fault.to_string(), mute: false });
                 }
@@ -432,3 +434,6 @@ impl Keeper {
 fn mute(patience: Duration) -> End {
     End { reason: format!("Redis said nothing for {patience:?}"), mute: true }
 }
+
+#[cfg(test)]
+mod tests;

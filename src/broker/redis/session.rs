@@ -1,6 +1,7 @@
 //! One connection, from dialling to its end.
 
 use std::{
+    convert::Infallible,
     sync::{
         OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -77,9 +78,7 @@ impl Session {
         let late = || ConnectError::Timeout { host: host.to_string(), after: limit };
         // Nobody at all is another matter than somebody who says nothing.
         let wire = match timeout_at(deadline, Wire::open(host, options)).await {
-            Ok(opened) => {
-                opened.map_err(|error| ConnectError::system(&error, host, options))?
-            }
+            Ok(opened) => opened.map_err(|error| ConnectError::system(&error, host, options))?,
             Err(_) => return Err(late()),
         };
         let greeted = Self::greet(role, number, host, options, bells, wire);
@@ -100,7 +99,10 @@ impl Session {
             Role::Calls => (RedisConnectionInfo::default().set_skip_set_lib_name(), config()),
             Role::WakeUps => {
                 let bells = bells.clone();
-                let hear = move |push| Ok::<_, std::convert::Infallible>(bells.hear(push));
+                let hear = move |push| {
+                    bells.hear(push);
+                    Ok::<_, Infallible>(())
+                };
                 (resp3(options), config().set_push_sender(hear))
             }
         };
@@ -308,9 +310,8 @@ fn config() -> AsyncConnectionConfig {
 }
 
 fn resp3(options: &RedisOptions) -> RedisConnectionInfo {
-    let info = RedisConnectionInfo::default()
-        .set_protocol(ProtocolVersion::RESP3)
-        .set_skip_set_lib_name();
+    let info =
+        RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     let info = match &options.user {
         Some(user) => info.set_username(user),
         None => info,

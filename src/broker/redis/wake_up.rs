@@ -12,16 +12,19 @@ use std::{
     },
 };
 
-use redis::{FromRedisValue, PushInfo, PushKind, Value};
+use redis::{FromRedisValue, PushInfo, PushKind};
 use tokio::sync::Notify;
 
 /// All who wait in this process, by the name they wait for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bells(Arc<Shared>);
 
+/// Those who wait for each name, numbered.
+type Waiting = HashMap<String, Vec<(u64, Arc<Notify>)>>;
+
 #[derive(Debug, Default)]
 struct Shared {
-    waiting: Mutex<HashMap<String, Vec<(u64, Arc<Notify>)>>>,
+    waiting: Mutex<Waiting>,
     next: AtomicU64,
 }
 
@@ -35,14 +38,16 @@ impl Bells {
 
     /// Wakes all who wait for `name`.
     pub(super) fn ring(&self, name: &str) {
-        if let Some(waiting) = self.waiting().get(name) {
-            waiting.iter().for_each(|(_, notify)| notify.notify_one());
+        for (_, notify) in self.waiting().get(name).into_iter().flatten() {
+            notify.notify_one();
         }
     }
 
     /// Wakes everybody: nobody knows what was missed.
     pub(super) fn ring_all(&self) {
-        self.waiting().values().flatten().for_each(|(_, notify)| notify.notify_one());
+        for (_, notify) in self.waiting().values().flatten() {
+            notify.notify_one();
+        }
     }
 
     /// Takes what arrives on a subscription: names, one a line.
@@ -51,17 +56,12 @@ impl Bells {
             return;
         }
         let Some(said) = push.data.into_iter().nth(1) else { return };
-        match <Vec<u8> as FromRedisValue>::from_redis_value(said) {
-            Ok(names) => match std::str::from_utf8(&names) {
-                Ok(names) => names.lines().for_each(|name| self.ring(name)),
-                // Somebody else's.
-                Err(_) => {}
-            },
-            Err(_) => {}
-        }
+        let Ok(names) = <Vec<u8> as FromRedisValue>::from_redis_value(said) else { return };
+        // What cannot be read is somebody else's.
+        std::str::from_utf8(&names).unwrap_or_default().lines().for_each(|name| self.ring(name));
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Vec<(u64, Arc<Notify>)>>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,6 +106,7 @@ impl Drop for Bell {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use redis::Value;
 
     use super::*;
 
@@ -121,7 +122,8 @@ mod tests {
     #[test]
     fn those_who_wait_for_a_name_are_woken_once_however_often_it_is_said() {
         let bells = Bells::default();
-        let (data, again, news) = (bells.listen("data"), bells.listen("data"), bells.listen("news"));
+        let (data, again, news) =
+            (bells.listen("data"), bells.listen("data"), bells.listen("news"));
         bells.hear(message(b"data"));
         bells.hear(message(b"data"));
         assert!(rings(&data) && rings(&again) && !rings(&news));
