@@ -8,7 +8,6 @@ pub mod curious;
 pub mod foreign;
 pub mod garbage;
 pub mod messages;
-pub mod port;
 pub mod rabbitmq;
 pub mod recorder;
 pub mod redis_server;

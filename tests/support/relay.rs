@@ -21,7 +21,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::port::free_ports;
+use super::rabbitmq::port::free_ports;
 
 /// A relay to one address; all that passes it ends when it is dropped.
 #[derive(Debug)]

@@ -9,6 +9,7 @@
 
 pub mod control;
 pub mod node;
+pub mod port;
 mod sweep;
 
 use std::{

@@ -18,7 +18,7 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 
-use super::super::port::free_ports;
+use super::port::free_ports;
 
 /// How long `rabbitmqctl` may take; it needs half a second on an idle machine.
 const CONTROL: Duration = Duration::from_mins(1);
