@@ -11,6 +11,8 @@ mod options;
 mod session;
 #[cfg(test)]
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 mod wake_up;
 
