@@ -160,6 +160,12 @@ impl RedisServer {
         self.url_through(self.address())
     }
 
+    /// Returns its address for a bus that reaches its TLS port, which an option has named.
+    pub fn tls_url(&self) -> String {
+        let port = self.options.windows(2).find(|pair| pair[0] == "--tls-port");
+        format!("rediss://localhost:{}", port.expect("it has a TLS port")[1])
+    }
+
     /// Returns its address for a bus that goes through a relay.
     pub fn url_through(&self, address: SocketAddr) -> String {
         let password = self.password.as_ref().map(|password| format!(":{password}@"));

@@ -77,7 +77,7 @@ impl Bus {
 
     /// How long a message is a consumer's that says nothing more.
     pub(super) fn lease(&self) -> Duration {
-        super::LEASE
+        self.options.lease
     }
 
     /// Name of the queue that keeps what has nowhere to go.

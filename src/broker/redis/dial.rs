@@ -190,7 +190,7 @@ pub(super) enum Setback {
 
 fn is_about_tls(error: &io::Error) -> bool {
     let text = error.to_string().to_lowercase();
-    error.kind() == io::ErrorKind::InvalidData
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
         || ["tls", "certificate", "handshake"].iter().any(|word| text.contains(word))
 }
 

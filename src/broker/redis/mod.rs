@@ -20,11 +20,14 @@ mod session;
 #[cfg(test)]
 mod support;
 mod ticker;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 mod turn;
 mod wake_up;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::{
@@ -44,9 +47,6 @@ use super::{
     PublishError, QueueError, QueueRole, QueueSpec, QueueStats, ReplySink, TopologyError,
 };
 use crate::message::Envelope;
-
-/// How long a message is a consumer's that says nothing more.
-const LEASE: Duration = Duration::from_secs(30);
 
 /// A bus on Redis.
 ///

@@ -157,7 +157,7 @@ impl Reader {
 
     async fn run(self: Arc<Self>, bus: Arc<Bus>) {
         let bell = bus.link.listen(&format!("q{}", self.queue));
-        let mut rhythm = Rhythm::new();
+        let mut rhythm = Rhythm::new(bus.lease());
         loop {
             if bus.is_closed() {
                 self.give_everything_back();
@@ -438,8 +438,8 @@ struct Rhythm {
 }
 
 impl Rhythm {
-    fn new() -> Self {
-        let (now, lease) = (Instant::now(), super::LEASE);
+    fn new(lease: Duration) -> Self {
+        let now = Instant::now();
         let (tell_at, look_at) = (now + lease / 3, now);
         Self { number: 0, told: None, tell_at, lease, look: true, look_at }
     }

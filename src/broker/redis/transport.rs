@@ -28,24 +28,46 @@ impl Heard {
 }
 
 /// A connection, in clear text or encrypted.
-#[derive(Debug)]
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     heard: Heard,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<super::tls::TlsStream>),
 }
 
 impl Wire {
     /// Connects to a host.
     pub(super) async fn open(host: &Host, options: &RedisOptions) -> io::Result<Self> {
-        debug_assert!(!options.tls);
         let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
         stream.set_nodelay(true)?;
+        let stream = match options.tls {
+            #[cfg(feature = "tls")]
+            true => Stream::Tls(Box::new(super::tls::encrypt(stream, &host.name).await?)),
+            #[cfg(not(feature = "tls"))]
+            true => return Err(io::ErrorKind::Unsupported.into()),
+            false => Stream::Plain(stream),
+        };
         Ok(Self { stream, heard: Heard::default() })
     }
 
     pub(super) fn heard(&self) -> Heard {
         self.heard.clone()
     }
+}
+
+/// Does the same with either kind of stream.
+macro_rules! either {
+    ($wire:expr, $stream:ident => $do:expr) => {
+        match &mut $wire.stream {
+            Stream::Plain($stream) => $do,
+            #[cfg(feature = "tls")]
+            Stream::Tls($stream) => $do,
+        }
+    };
 }
 
 impl AsyncRead for Wire {
@@ -55,7 +77,7 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(either!(self, stream => Pin::new(stream).poll_read(context, buffer)))?;
         self.heard.0.fetch_add((buffer.filled().len() - before) as u64, Relaxed);
         Poll::Ready(Ok(()))
     }
@@ -67,14 +89,14 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        either!(self, stream => Pin::new(stream).poll_write(context, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        either!(self, stream => Pin::new(stream).poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        either!(self, stream => Pin::new(stream).poll_shutdown(context))
     }
 }

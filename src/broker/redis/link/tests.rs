@@ -389,3 +389,80 @@ async fn many_calls_share_the_connection() {
     let clients: String = server.say(&["CLIENT", "LIST"]).await.unwrap();
     assert_eq!(clients.matches("name=agentbus").count(), 2, "{clients}");
 }
+
+/// Runs the test of this name in a process of its own, with these variables.
+#[cfg(feature = "tls")]
+async fn in_another_process(test: &str, variables: &[(&str, &str)]) {
+    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("broker::redis::link::tests::{test}"), "--nocapture"]);
+    let output = command.envs(variables.iter().copied()).kill_on_drop(true).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let passed = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+    assert!(passed, "no such test: {test}");
+}
+
+/// Makes a certificate for `localhost`, and returns the files of it and of its key.
+#[cfg(feature = "tls")]
+fn certificate(folder: &std::path::Path) -> [String; 2] {
+    let files = ["certificate.pem", "key.pem"].map(|name| folder.join(name).display().to_string());
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"])
+        .args(["-out", &files[0], "-keyout", &files[1]])
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    files
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn an_encrypted_connection_is_made_to_whom_the_system_trusts() {
+    const URL: &str = "AGENTBUS_TEST_REDISS";
+    if let Ok(url) = std::env::var(URL) {
+        let (link, _) = open(&url).await.unwrap();
+        let bell = link.listen("counted");
+        assert_eq!(link.count().await, Ok(1));
+        rings(&bell).await;
+        let other = refused(&url.replace("localhost", "127.0.0.1")).await;
+        assert!(matches!(other, ConnectError::Tls { .. }), "{other}");
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("agentbus-tls-{:016x}", fastrand::u64(..)));
+    std::fs::create_dir(&folder).unwrap();
+    let [certificate, key] = certificate(&folder);
+    let [port] =
+        crate::broker::redis::support::port::free_ports().map(|port: u16| port.to_string());
+    let options = ["--tls-port", &port, "--tls-auth-clients", "no"];
+    let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let Some(server) = RedisServer::start(&[&options[..], &files[..]].concat()).await else {
+        return;
+    };
+    let variables = [(URL, &*server.tls_url()), ("SSL_CERT_FILE", &certificate)];
+    let test = "an_encrypted_connection_is_made_to_whom_the_system_trusts";
+    in_another_process(test, &variables).await;
+    // Nobody trusts it here.
+    let error = refused(&server.tls_url()).await;
+    assert!(matches!(error, ConnectError::Tls { .. }), "{error}");
+    let unencrypted = refused(&server.tls_url().replace("rediss:", "redis:")).await;
+    assert!(matches!(unencrypted, ConnectError::Refused { .. }), "{unencrypted}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn a_build_without_tls_never_goes_on_in_clear_text() {
+    let error = refused("rediss://:SECRET@localhost").await;
+    assert!(matches!(error, ConnectError::TlsNotBuilt { .. }), "{error}");
+}
