@@ -39,6 +39,8 @@ pub(super) enum Role {
     Calls,
     /// Hearing that something is to be done.
     WakeUps,
+    /// Finding out where the bus is.
+    Questions,
 }
 
 /// One connection.
@@ -96,7 +98,9 @@ impl Session {
         let heard = wire.heard();
         let (info, config) = match role {
             // We say everything ourselves, to know what the answer is an answer to.
-            Role::Calls => (RedisConnectionInfo::default().set_skip_set_lib_name(), config()),
+            Role::Calls | Role::Questions => {
+                (RedisConnectionInfo::default().set_skip_set_lib_name(), config())
+            }
             Role::WakeUps => {
                 let bells = bells.clone();
                 let hear = move |push| {
@@ -131,15 +135,21 @@ impl Session {
             in_flight: AtomicUsize::new(0),
             probe,
         };
-        if role == Role::Calls {
+        if role != Role::WakeUps {
             session.log_in(options).await?;
+        }
+        if role == Role::Questions {
+            return Ok(session);
+        }
+        if role == Role::Calls {
+            session.select(options).await?;
         }
         let mut name = redis::cmd("CLIENT");
         name.arg("SETNAME").arg(options.connection_name.replace([' ', '\n'], "-"));
         // It may be forbidden, and is only for people.
         drop(session.query::<()>(&name).await);
         match role {
-            Role::Calls => session.recognise(options).await?,
+            Role::Calls | Role::Questions => session.recognise(options).await?,
             Role::WakeUps => {
                 let channel = options.wake_channel();
                 let subscribed = session.connection.subscribe(channel).await;
@@ -159,6 +169,10 @@ impl Session {
             let answer = self.query::<()>(&auth).await;
             answer.map_err(|fault| ConnectError::greeting(fault, &self.host, options))?;
         }
+        Ok(())
+    }
+
+    async fn select(&self, options: &RedisOptions) -> Result<(), ConnectError> {
         if options.database != 0 {
             let answer = self.query::<()>(redis::cmd("SELECT").arg(options.database)).await;
             answer.map_err(|fault| match fault {
@@ -189,9 +203,12 @@ impl Session {
             return Err(ConnectError::TooOld { host: host(), version: product.version.clone() });
         }
         match (about.cluster, &options.deployment) {
-            (Some(true), Deployment::Cluster) | (Some(false), Deployment::Single) | (None, _) => {}
+            (Some(true), Deployment::Cluster) | (None, _) => {}
             (Some(true), _) => return Err(ConnectError::Cluster { host: host() }),
-            (Some(false), _) => return Err(ConnectError::NoCluster { host: host() }),
+            (Some(false), Deployment::Single | Deployment::Sentinel { .. }) => {}
+            (Some(false), Deployment::Cluster) => {
+                return Err(ConnectError::NoCluster { host: host() });
+            }
         }
         match self.probe().await {
             Ok(()) => {}
