@@ -27,9 +27,13 @@ pub enum ConnectError {
     #[cfg(feature = "rabbitmq")]
     #[error(transparent)]
     RabbitMq(#[from] super::rabbitmq::ConnectError),
+    /// Redis cannot be connected to.
+    #[cfg(feature = "redis")]
+    #[error(transparent)]
+    Redis(#[from] super::redis::ConnectError),
 }
 
-/// Connects to the bus that `config` names: `memory:`, or RabbitMQ at `amqp://…`.
+/// Connects to the bus that `config` names: `memory:`, RabbitMQ at `amqp://…`, or Redis at `redis://…`.
 ///
 /// An embedded bus is the same one for all of this process, as long as anybody is connected to it:
 /// `memory:` one, `memory://name` others. [`Memory::default`] makes one that nobody else can find.
@@ -53,13 +57,34 @@ pub async fn connect(config: &Config) -> Result<Arc<dyn Broker>, ConnectError> {
             let options = rabbitmq_options(config, url);
             Ok(Arc::new(super::rabbitmq::RabbitMq::connect(options).await?))
         }
+        #[cfg(feature = "redis")]
+        BusUrl::Redis(url) => {
+            let options = redis_options(config, url);
+            Ok(Arc::new(super::redis::Redis::connect(options).await?))
+        }
+        #[cfg(not(all(feature = "rabbitmq", feature = "redis")))]
         bus => Err(ConnectError::Unsupported {
             scheme: bus.scheme().to_owned(),
             reason: match bus {
-                BusUrl::Redis(_) => "there is no Redis backend yet; use `amqp://` or `memory:`",
+                BusUrl::Redis(_) => "this program is built without the feature `redis`",
                 _ => "this program is built without the feature `rabbitmq`",
             },
         }),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn redis_options(config: &Config, url: &crate::config::RedisUrl) -> super::redis::RedisOptions {
+    super::redis::RedisOptions {
+        exchange: config.exchange.clone().into(),
+        heartbeat: config.effective_heartbeat(),
+        confirm_window: config.confirm_window.into(),
+        publish_timeout: config.publish_timeout,
+        connect_timeout: config.effective_connect_timeout(),
+        max_message_bytes: config.max_message_bytes,
+        longest_wait_refused: config.reconnect.refused_max,
+        longest_wait_unreachable: config.reconnect.unreachable_max,
+        ..super::redis::RedisOptions::from(url)
     }
 }
 
@@ -113,6 +138,7 @@ mod tests {
         assert!(second.stats("q").await.is_ok());
     }
 
+    #[cfg(not(feature = "redis"))]
     #[tokio::test]
     async fn an_address_without_a_backend_is_an_error_that_says_so() {
         let config = Config::default().with_bus("redis://localhost".parse().unwrap());

@@ -5,9 +5,11 @@
 //! holds them to. [`memory`] is the executable specification.
 
 mod connect;
+mod consumers;
 mod delivery;
 mod destination;
 mod health;
+mod limits;
 #[cfg(any(feature = "rabbitmq", feature = "redis"))]
 mod outage;
 #[cfg(any(feature = "rabbitmq", feature = "redis"))]

@@ -10,6 +10,8 @@ pub mod garbage;
 pub mod messages;
 pub mod rabbitmq;
 pub mod recorder;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod redis_server;
 pub mod relay;
 

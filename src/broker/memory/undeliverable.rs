@@ -68,7 +68,6 @@ mod tests {
     use super::{
         super::{
             Memory,
-            limits::RELEASE_LIMIT,
             tests::{HOUR, body, dead_letters, next, private, work},
         },
         *,

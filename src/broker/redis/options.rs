@@ -48,6 +48,9 @@ pub struct RedisOptions {
     pub connect_timeout: Duration,
     /// How long any other answer of the server is waited for: declaring, claiming, counting.
     pub operation_timeout: Duration,
+    /// How long a message stays with a consumer that is not heard of any more; one that lives says
+    /// so three times in that time. All processes of a bus have the same. At least a second.
+    pub lease: Duration,
     /// How large a body may be that is published to a topic or as a reply, in bytes.
     pub max_message_bytes: usize,
     /// Longest wait before dialling again where credentials or TLS were refused.
@@ -106,6 +109,9 @@ impl RedisOptions {
         }
         if self.exchange.is_empty() || self.exchange.contains(['{', '}']) {
             return bad("exchange", "it must have at least 1 byte, and no braces");
+        }
+        if self.lease < Duration::from_secs(1) {
+            return bad("lease", "it must be at least a second");
         }
         if self.confirm_window == 0 {
             return bad("confirm_window", "it must be at least 1");
@@ -184,6 +190,7 @@ impl Default for RedisOptions {
             publish_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(30),
             max_message_bytes: 16 << 20,
             longest_wait_refused: Duration::from_mins(1),
             longest_wait_unreachable: Duration::from_secs(2),
