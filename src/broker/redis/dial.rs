@@ -92,7 +92,7 @@ pub enum ConnectError {
         host: String,
     },
     /// The server is older than what the bus needs.
-    #[error("Redis at {host} is version {version}; the bus needs 6.0 or later")]
+    #[error("Redis at {host} is version {version}; the bus needs 6.2 or later")]
     TooOld {
         /// The server.
         host: String,

@@ -44,7 +44,7 @@ impl Finder {
         let guides = self.guides.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut errors, mut tried) = (Vec::new(), Vec::new());
         for guide in guides {
-            let host = match self.ask(&guide, patience).await {
+            let host = match Box::pin(self.ask(&guide, patience)).await {
                 Ok(host) => host,
                 Err(error) => {
                     errors.push(error);
@@ -56,7 +56,9 @@ impl Finder {
                 continue;
             }
             let (options, bells) = (&self.options, &self.bells);
-            match Session::open(role, number, &host, options, bells, patience).await {
+            // Large, and rarely there.
+            let open = Session::open(role, number, &host, options, bells, patience);
+            match Box::pin(open).await {
                 Ok(session) => {
                     self.prefer(guide);
                     self.reached.notify_waiters();

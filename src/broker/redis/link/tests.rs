@@ -248,9 +248,9 @@ async fn a_server_without_memory_is_blocked_until_it_has_some_again() {
     // One that comes meanwhile is told so, and takes messages out.
     let (late, late_health) = open(&server.url()).await.unwrap();
     stage(&late_health, Stage::Blocked).await;
-    let mut exists = redis::cmd("EXISTS");
-    exists.arg(late.options.key("n"));
-    assert_eq!(late.command::<i64>(LONG, &exists).await, Ok(0));
+    let exists = Script::new("return redis.call('EXISTS', KEYS[1])");
+    let exists = Call::new(&exists, &[late.options.key("n")]);
+    assert_eq!(late.call::<i64>(LONG, &exists).await, Ok(0));
     server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
     stage(&health, Stage::Consuming).await;
     stage(&late_health, Stage::Consuming).await;
@@ -493,7 +493,7 @@ async fn the_node_of_a_cluster_that_has_the_bus_is_found_wherever_it_goes() {
     assert_eq!(counted, Ok(3));
     stage(&health, Stage::Consuming).await;
     // Any of the nodes is enough to find it.
-    let seeds = cluster.nodes.iter().map(|node| node.address());
+    let seeds = cluster.nodes.iter().map(RedisServer::address);
     let seed = seeds.clone().find(|seed| *seed != cluster.nodes[next].address()).unwrap();
     let (other, _) = open(&format!("redis://127.0.0.1:1,{seed}")).await.unwrap();
     assert_eq!(other.count().await, Ok(4));
