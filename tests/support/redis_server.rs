@@ -227,6 +227,161 @@ impl RedisServer {
     }
 }
 
+/// Three nodes that share the slots.
+#[derive(Debug)]
+pub struct RedisCluster {
+    pub nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    /// Starts three masters, each with a third of the slots; `None` where Redis is not installed.
+    ///
+    /// # Panics
+    ///
+    /// Panics where they do not find each other.
+    pub async fn start() -> Option<Self> {
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            // The nodes' own bus is not the usual 10 000 ports further up, which may be no port.
+            let bus = free_ports::<1>()[0].to_string();
+            let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+            let options = [&options[..], &["--cluster-port", &bus]].concat();
+            nodes.push(RedisServer::start(&options).await?);
+        }
+        for (node, (first, last)) in nodes.iter().zip([(0, 5460), (5461, 10922), (10923, 16383)]) {
+            let (first, last) = (first.to_string(), last.to_string());
+            node.tell(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await;
+        }
+        let options = &nodes[0].options;
+        let bus = options.iter().position(|option| option == "--cluster-port").expect("named");
+        let (port, bus) = (nodes[0].port.to_string(), options[bus + 1].clone());
+        for node in &nodes[1..] {
+            node.tell(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
+        }
+        let cluster = Self { nodes };
+        cluster.is_up().await;
+        Some(cluster)
+    }
+
+    /// Waits until all nodes think that all slots are served.
+    ///
+    /// # Panics
+    ///
+    /// Panics where they do not within a minute.
+    pub async fn is_up(&self) {
+        let up = async {
+            for node in &self.nodes {
+                loop {
+                    let info = node.say::<String>(&["CLUSTER", "INFO"]).await.unwrap_or_default();
+                    let known = format!("cluster_known_nodes:{}\r", self.nodes.len());
+                    if info.contains("cluster_state:ok") && info.contains(&known) {
+                        break;
+                    }
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        timeout(START, up).await.expect("the nodes find each other");
+    }
+
+    /// Returns the address of all nodes, for a bus.
+    pub fn url(&self) -> String {
+        let nodes: Vec<_> = self.nodes.iter().map(|node| node.address().to_string()).collect();
+        format!("redis://{}", nodes.join(","))
+    }
+
+    /// Returns which node has a key.
+    ///
+    /// # Panics
+    ///
+    /// Panics where none says so.
+    pub async fn owner(&self, key: &str) -> usize {
+        for (at, node) in self.nodes.iter().enumerate() {
+            if node.say::<Option<String>>(&["GET", key]).await.is_ok() {
+                return at;
+            }
+        }
+        panic!("nobody has `{key}`")
+    }
+
+    /// Gives the slot of a key, with all that is in it, to another node.
+    ///
+    /// # Panics
+    ///
+    /// Panics where a node refuses.
+    pub async fn move_slot(&self, key: &str, to: usize) {
+        let from = self.owner(key).await;
+        let ids = [from, to].map(|at| self.nodes[at].say::<String>(&["CLUSTER", "MYID"]));
+        let [from_id, to_id] = ids;
+        let (from_id, to_id) = (from_id.await.unwrap(), to_id.await.unwrap());
+        let (source, target) = (&self.nodes[from], &self.nodes[to]);
+        let slot: u16 = source.say(&["CLUSTER", "KEYSLOT", key]).await.unwrap();
+        let slot = slot.to_string();
+        target.tell(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
+        source.tell(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
+        let keys: Vec<String> =
+            source.say(&["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]).await.unwrap();
+        let port = target.port.to_string();
+        for key in &keys {
+            source.tell(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]).await;
+        }
+        for node in [target, source].into_iter().chain(&self.nodes) {
+            node.tell(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
+        }
+    }
+}
+
+/// A master, its replica, and a sentinel that makes the replica the master when it is gone.
+#[derive(Debug)]
+pub struct RedisSentinel {
+    pub master: RedisServer,
+    pub replica: RedisServer,
+    pub sentinel: RedisServer,
+}
+
+impl RedisSentinel {
+    /// Starts all three, the sentinel watching `main`; `None` where Redis is not installed.
+    ///
+    /// # Panics
+    ///
+    /// Panics where the replica does not follow the master.
+    pub async fn start() -> Option<Self> {
+        let master = RedisServer::start(&[]).await?;
+        let port = master.port.to_string();
+        let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]).await?;
+        let file = master.folder.join("sentinel.conf");
+        let text = format!(
+            "bind 127.0.0.1\nsentinel monitor main 127.0.0.1 {port} 1\nsentinel down-after-milliseconds main 500\n\
+             sentinel failover-timeout main 2000\n"
+        );
+        fs::write(&file, text).expect("a file for the sentinel");
+        let file = file.to_string_lossy();
+        let sentinel = RedisServer::start(&[&file, "--sentinel"]).await?;
+        let set = Self { master, replica, sentinel };
+        set.wait_for(async |set| {
+            let said = set.sentinel.say::<String>(&["INFO", "sentinel"]).await.unwrap_or_default();
+            let followed = set.master.say::<i64>(&["WAIT", "1", "100"]).await;
+            said.contains("slaves=1") && followed.is_ok_and(|replicas| replicas == 1)
+        })
+        .await;
+        Some(set)
+    }
+
+    async fn wait_for(&self, mut ready: impl AsyncFnMut(&Self) -> bool) {
+        let ready = async {
+            while !ready(self).await {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(START, ready).await.expect("replica and sentinel find the master");
+    }
+
+    /// Returns the address of the sentinel, for a bus.
+    pub fn url(&self) -> String {
+        format!("redis+sentinel://{}/main", self.sentinel.address())
+    }
+}
+
 impl Drop for RedisServer {
     fn drop(&mut self) {
         // With its input, the keeper ends the server and removes the folder.

@@ -77,8 +77,22 @@ pub enum ConnectError {
         /// The server.
         host: String,
     },
+    /// The sentinels do not watch a master of this name.
+    #[error("the sentinel at {host} knows no master `{master}`; `SENTINEL MASTERS` lists them")]
+    NoMaster {
+        /// The name.
+        master: String,
+        /// The sentinel.
+        host: String,
+    },
+    /// The host is no sentinel.
+    #[error("{host} is no sentinel; name the server itself as in `redis://host`")]
+    NoSentinel {
+        /// The host.
+        host: String,
+    },
     /// The server is older than what the bus needs.
-    #[error("Redis at {host} is version {version}; the bus needs 6.0 or later")]
+    #[error("Redis at {host} is version {version}; the bus needs 6.2 or later")]
     TooOld {
         /// The server.
         host: String,

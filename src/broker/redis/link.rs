@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, FromRedisValue};
+use redis::FromRedisValue;
 use tokio::{
     select,
     sync::{Notify, watch},
@@ -103,7 +103,29 @@ impl Link {
         limit: Duration,
         call: &Call<'_>,
     ) -> Result<T, Fault> {
-        self.within(limit, async |session| session.run(call).await).await
+        let deadline = Instant::now() + limit;
+        let session = match timeout_at(deadline, self.session()).await {
+            Ok(session) => session?,
+            Err(_) => return Err(Fault::Down(self.trouble())),
+        };
+        let answer = select! {
+            biased;
+            answer = timeout_at(deadline, session.run(call)) => answer,
+            // What is known of the end tells more than that there is no answer.
+            reason = session.ended() => Ok(Err(Fault::Lost(reason))),
+        };
+        let fault = match answer {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(fault)) => fault,
+            Err(_) => Fault::Timeout(limit),
+        };
+        if fault.is_elsewhere() {
+            session.dismiss(fault.to_string());
+        } else if fault.is_blockage() {
+            self.health.blocked(Some(fault.to_string()));
+            self.blocked.notify_one();
+        }
+        Err(fault)
     }
 
     /// Runs a script until it has an answer, for at most `limit`; between two tries is a pause.
@@ -137,45 +159,6 @@ impl Link {
             sleep(wait).await;
             pause = (2 * pause).min(AGAIN);
         }
-    }
-
-    /// Sends one command that is no script, as [`call`](Self::call) does.
-    pub(super) async fn command<T: FromRedisValue>(
-        &self,
-        limit: Duration,
-        command: &Cmd,
-    ) -> Result<T, Fault> {
-        self.within(limit, async |session| session.query(command).await).await
-    }
-
-    async fn within<T>(
-        &self,
-        limit: Duration,
-        ask: impl AsyncFnOnce(&Session) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let deadline = Instant::now() + limit;
-        let session = match timeout_at(deadline, self.session()).await {
-            Ok(session) => session?,
-            Err(_) => return Err(Fault::Down(self.trouble())),
-        };
-        let answer = select! {
-            biased;
-            answer = timeout_at(deadline, ask(&session)) => answer,
-            // What is known of the end tells more than that there is no answer.
-            reason = session.ended() => Ok(Err(Fault::Lost(reason))),
-        };
-        let fault = match answer {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(fault)) => fault,
-            Err(_) => Fault::Timeout(limit),
-        };
-        if fault.is_elsewhere() {
-            session.dismiss(fault.to_string());
-        } else if fault.is_blockage() {
-            self.health.blocked(Some(fault.to_string()));
-            self.blocked.notify_one();
-        }
-        Err(fault)
     }
 
     async fn session(&self) -> Result<Arc<Session>, Fault> {
@@ -229,10 +212,6 @@ impl Link {
             State::Down(reason) => format!("no connection to Redis: {reason}"),
             State::Closed => "the bus is closed".to_owned(),
         }
-    }
-
-    pub(super) fn options(&self) -> &RedisOptions {
-        &self.options
     }
 
     /// Closes both connections, once what was asked is answered; a second call does nothing.

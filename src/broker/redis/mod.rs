@@ -4,6 +4,7 @@ mod aside;
 mod bindings;
 mod bus;
 mod call;
+mod condition;
 mod dial;
 mod fault;
 mod find;
@@ -36,12 +37,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{bus::Bus, health::HealthBoard, inbox::RedisInbox, link::Link, reader::Reader};
 pub use self::{
+    condition::Condition,
     dial::ConnectError,
     options::{Deployment, Host, RedisOptions},
     publisher::MAX_DELAYED,
 };
-use self::{bus::Bus, health::HealthBoard, inbox::RedisInbox, link::Link, reader::Reader};
 use super::{
     Broker, DeadLetterLimits, Deliveries, Destination, Health, Inbox, Overflow, Product,
     PublishError, QueueError, QueueRole, QueueSpec, QueueStats, ReplySink, TopologyError,

@@ -28,6 +28,10 @@ pub struct RedisOptions {
     pub user: Option<String>,
     /// The user's password, where one is needed; never shown.
     pub password: Option<String>,
+    /// User to log in as at sentinels.
+    pub sentinel_user: Option<String>,
+    /// The password for sentinels, where they want one; never shown.
+    pub sentinel_password: Option<String>,
     /// Number of the database; a cluster has only 0.
     pub database: u16,
     /// Whether to use TLS (`rediss`); needs the feature `tls`.
@@ -75,12 +79,18 @@ pub enum Deployment {
     Single,
     /// Nodes of a cluster, which know where the bus is.
     Cluster,
+    /// Sentinels, which know where the master of this name is.
+    Sentinel {
+        /// The name.
+        master: String,
+    },
 }
 
 impl RedisOptions {
     /// Reads `redis://user:password@host:port/database`, with the defaults for everything else.
     ///
-    /// Several hosts, separated by commas, are nodes of a cluster.
+    /// Several hosts, separated by commas, are nodes of a cluster; for sentinels it is
+    /// `redis+sentinel://host1,host2/master/database`.
     ///
     /// # Errors
     ///
@@ -144,13 +154,18 @@ impl From<&RedisUrl> for RedisOptions {
             let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
             Host { name, port }
         };
-        let deployment =
-            if url.hosts().len() > 1 { Deployment::Cluster } else { Deployment::Single };
+        let deployment = match url.master() {
+            Some(master) => Deployment::Sentinel { master: master.to_owned() },
+            None if url.hosts().len() > 1 => Deployment::Cluster,
+            None => Deployment::Single,
+        };
         Self {
             hosts: url.hosts().map(host).collect(),
             deployment,
             user: url.username().map(str::to_owned),
             password: url.password().map(str::to_owned),
+            sentinel_user: url.sentinel_user().map(str::to_owned),
+            sentinel_password: url.sentinel_password().map(str::to_owned),
             database: url.database(),
             tls: url.is_tls(),
             ..Self::default()
@@ -165,6 +180,8 @@ impl Default for RedisOptions {
             deployment: Deployment::Single,
             user: None,
             password: None,
+            sentinel_user: None,
+            sentinel_password: None,
             database: 0,
             tls: false,
             heartbeat: Duration::from_secs(10),
@@ -189,6 +206,8 @@ impl fmt::Debug for RedisOptions {
             .field("deployment", &self.deployment)
             .field("user", &self.user)
             .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("sentinel_user", &self.sentinel_user)
+            .field("sentinel_password", &self.sentinel_password.as_ref().map(|_| "***"))
             .field("database", &self.database)
             .field("tls", &self.tls)
             .field("exchange", &self.exchange)
@@ -221,11 +240,17 @@ mod tests {
         assert_eq!((options.database, options.deployment), (3, Deployment::Single));
         let cluster = RedisOptions::from_url("redis://a,b,c").unwrap();
         assert_eq!((cluster.hosts.len(), cluster.deployment), (3, Deployment::Cluster));
+        let sentinels = "redis+sentinel://:a@s1,s2/main/2?sentinel_password=b";
+        let sentinels = RedisOptions::from_url(sentinels).unwrap();
+        assert_eq!(sentinels.hosts[1], Host { name: "s2".to_owned(), port: 26379 });
+        assert_eq!(sentinels.deployment, Deployment::Sentinel { master: "main".to_owned() });
+        assert_eq!((sentinels.sentinel_password.as_deref(), sentinels.database), (Some("b"), 2));
     }
 
     #[test]
     fn the_password_is_never_shown() {
-        let options = RedisOptions::from_url("redis://:SECRET@h").unwrap();
+        let url = "redis+sentinel://:SECRET@h/main?sentinel_password=SECRET";
+        let options = RedisOptions::from_url(url).unwrap();
         assert!(!format!("{options:?} {options:#?}").contains("SECRET"));
         let error = RedisOptions::from_url("redis://:SECRET@h/SECRET").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("SECRET"));

@@ -32,6 +32,9 @@ use crate::broker::Product;
 /// How many calls may be handed to a connection before they wait for it to take them.
 const BACKLOG: usize = 1024;
 
+/// The oldest version with all that the scripts use.
+const OLDEST: (u32, u32) = (6, 2);
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -39,6 +42,8 @@ pub(super) enum Role {
     Calls,
     /// Hearing that something is to be done.
     WakeUps,
+    /// Finding out where the bus is.
+    Questions,
 }
 
 /// One connection.
@@ -96,7 +101,9 @@ impl Session {
         let heard = wire.heard();
         let (info, config) = match role {
             // We say everything ourselves, to know what the answer is an answer to.
-            Role::Calls => (RedisConnectionInfo::default().set_skip_set_lib_name(), config()),
+            Role::Calls | Role::Questions => {
+                (RedisConnectionInfo::default().set_skip_set_lib_name(), config())
+            }
             Role::WakeUps => {
                 let bells = bells.clone();
                 let hear = move |push| {
@@ -131,15 +138,21 @@ impl Session {
             in_flight: AtomicUsize::new(0),
             probe,
         };
-        if role == Role::Calls {
+        if role != Role::WakeUps {
             session.log_in(options).await?;
+        }
+        if role == Role::Questions {
+            return Ok(session);
+        }
+        if role == Role::Calls {
+            session.select(options).await?;
         }
         let mut name = redis::cmd("CLIENT");
         name.arg("SETNAME").arg(options.connection_name.replace([' ', '\n'], "-"));
         // It may be forbidden, and is only for people.
         drop(session.query::<()>(&name).await);
         match role {
-            Role::Calls => session.recognise(options).await?,
+            Role::Calls | Role::Questions => session.recognise(options).await?,
             Role::WakeUps => {
                 let channel = options.wake_channel();
                 let subscribed = session.connection.subscribe(channel).await;
@@ -159,6 +172,10 @@ impl Session {
             let answer = self.query::<()>(&auth).await;
             answer.map_err(|fault| ConnectError::greeting(fault, &self.host, options))?;
         }
+        Ok(())
+    }
+
+    async fn select(&self, options: &RedisOptions) -> Result<(), ConnectError> {
         if options.database != 0 {
             let answer = self.query::<()>(redis::cmd("SELECT").arg(options.database)).await;
             answer.map_err(|fault| match fault {
@@ -184,14 +201,18 @@ impl Session {
             Err(fault) => return Err(greeting(fault)),
         };
         if let Some(product) = &about.product
-            && major(&about.redis).is_some_and(|major| major < 6)
+            && version(&about.redis).is_some_and(|version| version < OLDEST)
         {
             return Err(ConnectError::TooOld { host: host(), version: product.version.clone() });
         }
         match (about.cluster, &options.deployment) {
-            (Some(true), Deployment::Cluster) | (Some(false), Deployment::Single) | (None, _) => {}
+            (Some(true), Deployment::Cluster)
+            | (Some(false), Deployment::Single | Deployment::Sentinel { .. })
+            | (None, _) => {}
             (Some(true), _) => return Err(ConnectError::Cluster { host: host() }),
-            (Some(false), _) => return Err(ConnectError::NoCluster { host: host() }),
+            (Some(false), _) => {
+                return Err(ConnectError::NoCluster { host: host() });
+            }
         }
         match self.probe().await {
             Ok(()) => {}
@@ -363,15 +384,15 @@ impl Silence<'_> {
 
 /// What a server says about itself.
 #[derive(Debug, Default)]
-struct About {
-    product: Option<Product>,
+pub(super) struct About {
+    pub(super) product: Option<Product>,
     /// The version of Redis that it is, or behaves as.
     redis: String,
     cluster: Option<bool>,
 }
 
 impl About {
-    fn read(info: &str) -> Self {
+    pub(super) fn read(info: &str) -> Self {
         let find = |name: &str| {
             let mut lines = info.lines().filter_map(|line| line.split_once(':'));
             lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
@@ -389,8 +410,9 @@ impl About {
     }
 }
 
-fn major(version: &str) -> Option<u32> {
-    version.split('.').next()?.parse().ok()
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 #[cfg(test)]
@@ -401,11 +423,11 @@ mod tests {
     fn what_a_server_says_about_itself_is_read() {
         let about = About::read("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n");
         assert_eq!(about.product.unwrap().to_string(), "Redis 7.0.15");
-        assert_eq!((major(&about.redis), about.cluster), (Some(7), Some(false)));
+        assert_eq!((version(&about.redis), about.cluster), (Some((7, 0)), Some(false)));
         let valkey = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\nserver_mode:cluster\r\n";
         let about = About::read(valkey);
         assert_eq!(about.product.unwrap().to_string(), "Valkey 8.0.1");
-        assert_eq!((major(&about.redis), about.cluster), (Some(7), Some(true)));
+        assert_eq!((version(&about.redis), about.cluster), (Some((7, 2)), Some(true)));
         let about = About::read("");
         assert!(about.product.is_none() && about.cluster.is_none());
     }

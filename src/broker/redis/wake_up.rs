@@ -84,11 +84,6 @@ impl Bell {
     pub(super) async fn rung(&self) {
         self.notify.notified().await;
     }
-
-    /// Rings it, as when something is to be done that this process knows of.
-    pub(super) fn ring(&self) {
-        self.notify.notify_one();
-    }
 }
 
 impl Drop for Bell {

@@ -7,7 +7,10 @@ use redis::Script;
 use super::*;
 use crate::broker::{
     Stage,
-    redis::support::{redis_server::RedisServer, relay::Relay, relay::Side},
+    redis::support::{
+        redis_server::{RedisCluster, RedisSentinel, RedisServer},
+        relay::{Relay, Side},
+    },
 };
 
 const LONG: Duration = Duration::from_mins(1);
@@ -245,9 +248,9 @@ async fn a_server_without_memory_is_blocked_until_it_has_some_again() {
     // One that comes meanwhile is told so, and takes messages out.
     let (late, late_health) = open(&server.url()).await.unwrap();
     stage(&late_health, Stage::Blocked).await;
-    let mut exists = redis::cmd("EXISTS");
-    exists.arg(late.options.key("n"));
-    assert_eq!(late.command::<i64>(LONG, &exists).await, Ok(0));
+    let exists = Script::new("return redis.call('EXISTS', KEYS[1])");
+    let exists = Call::new(&exists, &[late.options.key("n")]);
+    assert_eq!(late.call::<i64>(LONG, &exists).await, Ok(0));
     server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
     stage(&health, Stage::Consuming).await;
     stage(&late_health, Stage::Consuming).await;
@@ -465,4 +468,73 @@ async fn an_encrypted_connection_is_made_to_whom_the_system_trusts() {
 async fn a_build_without_tls_never_goes_on_in_clear_text() {
     let error = refused("rediss://:SECRET@localhost").await;
     assert!(matches!(error, ConnectError::TlsNotBuilt { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_node_of_a_cluster_that_has_the_bus_is_found_wherever_it_goes() {
+    let Some(mut cluster) = RedisCluster::start().await else { return };
+    let (link, health) = open(&cluster.url()).await.unwrap();
+    let (key, bell) = (link.options.key("n"), link.listen("counted"));
+    assert_eq!(link.count().await, Ok(1));
+    rings(&bell).await;
+    let owner = cluster.owner(&key).await;
+    let next = (owner + 1) % 3;
+    cluster.move_slot(&key, next).await;
+    let fault = link.count().await.unwrap_err();
+    assert!(matches!(&fault, Fault::Moved(_)) && fault.is_undone(), "{fault:?}");
+    let counted = link.call_until::<i64>(LONG, Again::Undone, &link.counting()).await;
+    assert_eq!(counted, Ok(2));
+    rings(&bell).await;
+    // The others know where it was while it is away, and it comes back with everything.
+    cluster.nodes[next].kill();
+    stage(&health, Stage::Dialling).await;
+    cluster.nodes[next].boot().await;
+    let counted = link.call_until::<i64>(LONG, Again::Undone, &link.counting()).await;
+    assert_eq!(counted, Ok(3));
+    stage(&health, Stage::Consuming).await;
+    // Any of the nodes is enough to find it.
+    let seeds = cluster.nodes.iter().map(RedisServer::address);
+    let seed = seeds.clone().find(|seed| *seed != cluster.nodes[next].address()).unwrap();
+    let (other, _) = open(&format!("redis://127.0.0.1:1,{seed}")).await.unwrap();
+    assert_eq!(other.count().await, Ok(4));
+}
+
+#[tokio::test]
+async fn keys_that_a_cluster_keeps_apart_are_a_fault_of_their_own() {
+    let Some(cluster) = RedisCluster::start().await else { return };
+    let (link, _) = open(&cluster.url()).await.unwrap();
+    let both = Call::new(&COUNT, &["a", "b"]);
+    let fault = link.call::<i64>(LONG, &both).await.unwrap_err();
+    assert!(matches!(&fault, Fault::CrossSlot(_)) && !fault.is_passing(), "{fault:?}");
+}
+
+#[tokio::test]
+async fn sentinels_lead_to_the_master_and_to_its_successor() {
+    let Some(mut set) = RedisSentinel::start().await else { return };
+    let (link, health) = open(&set.url()).await.unwrap();
+    assert_eq!(link.count().await, Ok(1));
+    let followed: i64 = set.master.say(&["WAIT", "1", "5000"]).await.unwrap();
+    assert_eq!(followed, 1);
+    set.master.kill();
+    stage(&health, Stage::Dialling).await;
+    let counted = link.call_until::<i64>(LONG, Again::Undone, &link.counting()).await;
+    assert_eq!(counted, Ok(2));
+    let there: i64 = set.replica.say(&["GET", &link.options.key("n")]).await.unwrap();
+    assert_eq!(there, 2);
+    stage(&health, Stage::Consuming).await;
+}
+
+#[tokio::test]
+async fn a_sentinel_that_cannot_help_is_an_error_that_says_so() {
+    let Some(set) = RedisSentinel::start().await else { return };
+    let unknown = refused(&set.url().replace("/main", "/other")).await;
+    assert!(
+        matches!(&unknown, ConnectError::NoMaster { master, .. } if master == "other"),
+        "{unknown}"
+    );
+    let none = refused(
+        &set.url().replace(&set.sentinel.address().to_string(), &set.master.address().to_string()),
+    )
+    .await;
+    assert!(matches!(none, ConnectError::NoSentinel { .. }), "{none}");
 }

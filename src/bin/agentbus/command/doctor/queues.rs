@@ -10,12 +10,12 @@ use agentbus::{
 };
 
 use super::{Check, Patient, Verdict};
-use crate::{lanes::lane_queues, management::UNSET};
+use crate::{lanes::lane_queues, management::unset};
 
 pub(super) async fn checks(patient: &Patient) -> Vec<Check> {
     let mut checks = vec![undeliverable(patient).await];
     if patient.agents.is_empty() {
-        let why = format!("no agent is known; name one by `--agent`, or {UNSET}");
+        let why = format!("no agent is known; name one by `--agent`{}", unset(&patient.config));
         checks.push(Check::new("queues", Verdict::cannot(why)));
     }
     for queue in &patient.agents {
