@@ -32,6 +32,7 @@ mod queues;
 mod reader;
 mod record;
 mod scripts;
+mod sender;
 mod session;
 #[cfg(test)]
 mod support;

@@ -35,6 +35,9 @@ use crate::{
 /// How long a queue is not looked at, at most, while nothing is heard of it.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long what was settled waits for more of it, while other messages are being handled.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// How long is waited after an error that does not pass by itself, or for a queue that is missing.
 const TROUBLE: Duration = Duration::from_secs(5);
 
@@ -193,7 +196,9 @@ impl Reader {
             is_repeated = true;
             match answer {
                 Ok(Answer::Claimed { more, messages }) => {
-                    bus.health.consumer(self.number, None);
+                    if std::mem::take(&mut rhythm.is_troubled) {
+                        bus.health.consumer(self.number, None);
+                    }
                     rhythm.after(&turn, more);
                     self.joined(turn.consumers);
                     self.hand_out(messages);
@@ -205,7 +210,10 @@ impl Reader {
                 }
                 Err(Fault::Closed) => return false,
                 Err(_) if bus.is_closed() => return false,
-                Err(fault) => self.troubled(bus, &fault).await,
+                Err(fault) => {
+                    rhythm.is_troubled = true;
+                    self.troubled(bus, &fault).await;
+                }
             }
         }
     }
@@ -235,6 +243,15 @@ impl Reader {
                 rhythm.tell_at = now + rhythm.lease / 3;
             }
         }
+        let settled = state.done.len() + state.back.len();
+        let is_enough = state.held.is_empty()
+            || !state.back.is_empty()
+            || 4 * settled >= state.held.len() + room
+            || now >= *rhythm.settle_at.get_or_insert(now + GATHER);
+        if settled > 0 && !is_enough && hold.is_empty() && presence == Presence::Known {
+            return None;
+        }
+        rhythm.settle_at = None;
         let first = |of: &mut Vec<HandOut>| {
             let rest = of.split_off(of.len().min(AT_ONCE));
             std::mem::replace(of, rest)
@@ -250,10 +267,11 @@ impl Reader {
     }
 
     fn sleep_until(&self, rhythm: &Rhythm) -> Instant {
-        match self.state().consumers.room() {
+        let until = match self.state().consumers.room() {
             0 => rhythm.tell_at,
             _ => rhythm.tell_at.min(rhythm.look_at),
-        }
+        };
+        rhythm.settle_at.map_or(until, |settle_at| settle_at.min(until))
     }
 
     /// Tells those who joined before the last turn that they did.
@@ -336,6 +354,7 @@ impl Reader {
                 Err(error) => error.to_string(),
             },
         };
+        rhythm.is_troubled = true;
         bus.health.consumer(self.number, Some(reason));
         self.pause(bus, TROUBLE).await;
         rhythm.look = true;
@@ -431,6 +450,10 @@ struct Rhythm {
     /// When it is to be said again who is there, and what is held.
     tell_at: Instant,
     lease: Duration,
+    /// When what was settled is told, at the latest.
+    settle_at: Option<Instant>,
+    /// Something kept the queue from being read.
+    is_troubled: bool,
     /// There may be something in the queue.
     look: bool,
     /// When there may be, at the latest.
@@ -441,7 +464,16 @@ impl Rhythm {
     fn new(lease: Duration) -> Self {
         let now = Instant::now();
         let (tell_at, look_at) = (now + lease / 3, now);
-        Self { number: 0, told: None, tell_at, lease, look: true, look_at }
+        Self {
+            number: 0,
+            told: None,
+            tell_at,
+            lease,
+            settle_at: None,
+            is_troubled: false,
+            look: true,
+            look_at,
+        }
     }
 
     fn after(&mut self, turn: &Turn, more: More) {
