@@ -141,14 +141,14 @@ impl Bed {
         let epoch: String = epoch.arg(self.key("epoch")).query_async(&mut bare).await.expect("one");
         let mut call = redis::cmd("EVALSHA");
         call.arg(PUBLISH.get_hash()).arg(2).arg(&self.keys());
-        call.arg(epoch).arg(5).arg(record).arg("counter");
+        call.arg(epoch).arg(1).arg(5).arg(record).arg(1).arg("counter");
         let started = Instant::now();
         let publishes = stream::iter(0..MESSAGES).map(|_| {
             // Written anew for each, as messages are not the same.
             let (call, mut bare) = (call.clone(), self.bare.clone());
             async move {
-                let taken: i64 = call.query_async(&mut bare).await.expect("it is taken");
-                assert_eq!(taken, 1);
+                let taken: Vec<i64> = call.query_async(&mut bare).await.expect("an answer");
+                assert_eq!(taken, [1]);
             }
         });
         publishes.buffer_unordered(AT_ONCE).for_each(async |()| {}).await;
@@ -190,7 +190,8 @@ impl Bed {
 
     async fn used(&self) -> u64 {
         let mut info = redis::cmd("INFO");
-        let info: String = info.arg("memory").query_async(&mut self.bare.clone()).await.expect("it");
+        let info: String =
+            info.arg("memory").query_async(&mut self.bare.clone()).await.expect("it");
         let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
         used.expect("it is told").trim().parse().expect("a number")
     }
@@ -238,8 +239,7 @@ async fn main() {
         publish.push(bed.publish(MESSAGES).await);
         handle.push(bed.handle().await);
     }
-    for (what, ours, bare) in
-        [("publish", publish, bare_publish), ("handle", handle, bare_handle)]
+    for (what, ours, bare) in [("publish", publish, bare_publish), ("handle", handle, bare_handle)]
     {
         let (ours, bare) = (median(ours), median(bare));
         println!("{what}: ours {ours:.0}/s, bare {bare:.0}/s, ratio {:.2}", ours / bare);

@@ -11,7 +11,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RedisOptions, bindings::Bindings, call::Call, health::HealthBoard, link::Link, reader::Reader,
+    RedisOptions,
+    bindings::Bindings,
+    call::Call,
+    health::HealthBoard,
+    link::Link,
+    reader::Reader,
     sender::{self, Outgoing},
 };
 use crate::{broker::QueueSpec, contract::Name};
@@ -57,8 +62,7 @@ impl Bus {
     pub(super) fn new(options: RedisOptions, link: Link, health: Arc<HealthBoard>) -> Self {
         let (keys, link) = (Arc::new(Keys::of(&options)), Arc::new(link));
         let (outgoing, received) = mpsc::channel(options.confirm_window);
-        let limit = options.publish_timeout;
-        tokio::spawn(sender::run(link.clone(), keys.clone(), limit, received));
+        tokio::spawn(sender::run(link.clone(), keys.clone(), received));
         Self {
             keys,
             link,

@@ -182,7 +182,7 @@ impl Bus {
         let _permit = permit.map_err(|_| Fault::Closed)?;
         let (written, result) = oneshot::channel();
         let record = record.clone();
-        let outgoing = Outgoing { known, level, record, queues, written };
+        let outgoing = Outgoing { known, level, record, queues, deadline, written };
         self.outgoing.send(outgoing).await.map_err(|_| Fault::Closed)?;
         match timeout_at(deadline + LAST_TRY, result).await {
             Ok(Ok(result)) => result,
@@ -204,7 +204,8 @@ impl Bus {
             Destination::Topic(topic) => ('t', topic.as_str()),
             Destination::Queue(name) | Destination::Reply(name) => ('q', name),
         };
-        let Some(length) = u8::try_from(name.len()).ok().filter(|_| name.len() <= MAX_ADDRESS_BYTES)
+        let Some(length) =
+            u8::try_from(name.len()).ok().filter(|_| name.len() <= MAX_ADDRESS_BYTES)
         else {
             return Ok(Fate::Unroutable);
         };

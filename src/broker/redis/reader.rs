@@ -112,9 +112,7 @@ impl Reader {
         match tokio::time::timeout(bus.patience(), answer).await {
             Ok(Ok(joined)) => joined.map(|()| deliveries.0),
             Ok(Err(_)) => Err(QueueError::Closed),
-            Err(_) => {
-                Err(QueueError::Unavailable { reason: bus.link.trouble(), source: None })
-            }
+            Err(_) => Err(QueueError::Unavailable { reason: bus.link.trouble(), source: None }),
         }
     }
 
@@ -286,10 +284,8 @@ impl Reader {
 
     /// Hands messages out to the consumers in turn.
     fn hand_out(&self, messages: Vec<(HandOut, Vec<u8>)>) {
-        let decoded: Vec<_> = messages
-            .into_iter()
-            .map(|(what, message)| (what, record::decode(message).0))
-            .collect();
+        let decoded: Vec<_> =
+            messages.into_iter().map(|(what, message)| (what, record::decode(message).0)).collect();
         let (mut gone, mut undelivered) = (Vec::new(), Vec::new());
         let mut state = self.state();
         let told = Instant::now();
@@ -415,7 +411,10 @@ impl Reader {
             && rhythm.told.unwrap_or_default() == 0;
         if is_idle {
             state.ended = true;
-            if readers.get(&self.queue).is_some_and(|reader| std::ptr::eq(&**reader, self)) {
+            if readers
+                .get(&self.queue)
+                .is_some_and(|reader| std::ptr::eq(Arc::as_ptr(reader), self))
+            {
                 readers.remove(&self.queue);
             }
         }

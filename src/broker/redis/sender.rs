@@ -1,16 +1,21 @@
 //! Sends what is published: as many messages in one call as there are while others are on their way.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use redis::Value;
 use tokio::{
     select,
     sync::{mpsc, oneshot},
+    time::Instant,
 };
 
 use super::{
-    bindings::Known, bus::Keys, fault::Fault, link::Again, link::Link, scripts::PUBLISH,
+    bindings::Known,
+    bus::Keys,
+    fault::Fault,
+    link::{Again, Link},
+    scripts::PUBLISH,
 };
 use crate::contract::Name;
 
@@ -31,6 +36,8 @@ pub(super) struct Outgoing {
     pub(super) level: u8,
     pub(super) record: Arc<[u8]>,
     pub(super) queues: Arc<[Name]>,
+    /// When nobody waits for it any more.
+    pub(super) deadline: Instant,
     pub(super) written: oneshot::Sender<Result<Written, Fault>>,
 }
 
@@ -46,12 +53,7 @@ pub(super) enum Written {
 }
 
 /// Sends what arrives until all who could send are gone.
-pub(super) async fn run(
-    link: Arc<Link>,
-    keys: Arc<Keys>,
-    limit: Duration,
-    mut outgoing: mpsc::Receiver<Outgoing>,
-) {
+pub(super) async fn run(link: Arc<Link>, keys: Arc<Keys>, mut outgoing: mpsc::Receiver<Outgoing>) {
     let mut calls = FuturesUnordered::new();
     let mut waiting = Vec::with_capacity(MESSAGES);
     let mut is_open = true;
@@ -61,8 +63,10 @@ pub(super) async fn run(
             Some(()) = calls.next() => {}
             received = outgoing.recv_many(&mut waiting, MESSAGES), if is_open && calls.len() < CALLS => {
                 is_open = received > 0;
+                // Whoever has gone need not be surprised by it later.
+                waiting.retain(|message| !message.written.is_closed());
                 for batch in batches(&mut waiting) {
-                    calls.push(send(&link, &keys, limit, batch));
+                    calls.push(send(&link, &keys, batch));
                 }
             }
         }
@@ -90,7 +94,9 @@ fn batches(waiting: &mut Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
     batches
 }
 
-async fn send(link: &Link, keys: &Keys, limit: Duration, batch: Vec<Outgoing>) {
+async fn send(link: &Link, keys: &Keys, batch: Vec<Outgoing>) {
+    let deadline = batch.iter().map(|message| message.deadline).max();
+    let limit = deadline.unwrap_or_else(Instant::now).saturating_duration_since(Instant::now());
     let mut call = keys.call(&PUBLISH);
     let epoch = batch.iter().find_map(|message| message.known.as_ref());
     call.push(epoch.map_or("", |known| known.epoch.as_str()));
@@ -148,6 +154,7 @@ mod tests {
             level: 5,
             record: vec![0; bytes].into(),
             queues: Arc::from([]),
+            deadline: Instant::now(),
             written: oneshot::channel().0,
         }
     }
