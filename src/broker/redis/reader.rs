@@ -61,9 +61,14 @@ struct State {
     done: Vec<HandOut>,
     back: Vec<HandOut>,
     joining: Vec<(u64, Joined)>,
+    /// How many settled deliveries are worth a turn.
+    enough: usize,
     /// Nobody may join any more.
     ended: bool,
 }
+
+/// A message as it was claimed.
+type Claimed = (HandOut, Vec<u8>);
 
 type Joined = oneshot::Sender<Result<(), QueueError>>;
 
@@ -159,11 +164,18 @@ impl Reader {
     async fn run(self: Arc<Self>, bus: Arc<Bus>) {
         let bell = bus.link.listen(&format!("q{}", self.queue));
         let mut rhythm = Rhythm::new(bus.lease());
+        // What the last turn claimed is read while the next one is on its way.
+        let mut claimed = Vec::new();
         loop {
             if bus.is_closed() {
+                self.hand_out(std::mem::take(&mut claimed));
                 self.give_everything_back();
             }
-            let Some(turn) = self.plan(&mut rhythm) else {
+            let Some(turn) = self.plan(&mut rhythm, claimed.len()) else {
+                if !claimed.is_empty() {
+                    self.hand_out(std::mem::take(&mut claimed));
+                    continue;
+                }
                 if self.leave(&bus, &rhythm) {
                     break;
                 }
@@ -176,38 +188,51 @@ impl Reader {
                 }
                 continue;
             };
-            if !self.take_turn(&bus, turn, &mut rhythm).await {
-                break;
+            let before = std::mem::take(&mut claimed);
+            match self.take_turn(&bus, turn, before, &mut rhythm).await {
+                Some(now) => claimed = now,
+                None => break,
             }
         }
         bus.health.consumer(self.number, None);
     }
 
-    /// Takes a turn, however often it is tried; `false` once the bus is closed and it cannot be.
-    async fn take_turn(&self, bus: &Arc<Bus>, turn: Turn, rhythm: &mut Rhythm) -> bool {
-        let mut is_repeated = false;
+    /// Takes a turn, however often it is tried, and hands out meanwhile what was claimed before.
+    /// Returns what is claimed now; `None` once the bus is closed and it cannot be.
+    async fn take_turn(
+        &self,
+        bus: &Arc<Bus>,
+        turn: Turn,
+        before: Vec<Claimed>,
+        rhythm: &mut Rhythm,
+    ) -> Option<Vec<Claimed>> {
+        let (mut before, mut is_repeated) = (Some(before), false);
         loop {
             let lease = bus.lease();
             let (keys, number) = (&bus.keys, rhythm.number);
             let call = turn.call(keys, &self.queue, &self.id, number, is_repeated, lease);
-            let answer = bus.link.call(bus.patience(), &call).await.and_then(Answer::read);
+            let handed_out = async {
+                if let Some(before) = before.take() {
+                    self.hand_out(before);
+                }
+            };
+            let (answer, ()) = tokio::join!(bus.link.call(bus.patience(), &call), handed_out);
             is_repeated = true;
-            match answer {
+            match answer.and_then(Answer::read) {
                 Ok(Answer::Claimed { more, messages }) => {
                     if std::mem::take(&mut rhythm.is_troubled) {
                         bus.health.consumer(self.number, None);
                     }
                     rhythm.after(&turn, more);
                     self.joined(turn.consumers);
-                    self.hand_out(messages);
-                    return true;
+                    return Some(messages);
                 }
                 Ok(Answer::Gone) => {
                     self.gone(bus, rhythm).await;
-                    return true;
+                    return Some(Vec::new());
                 }
-                Err(Fault::Closed) => return false,
-                Err(_) if bus.is_closed() => return false,
+                Err(Fault::Closed) => return None,
+                Err(_) if bus.is_closed() => return None,
                 Err(fault) => {
                     rhythm.is_troubled = true;
                     self.troubled(bus, &fault).await;
@@ -216,11 +241,13 @@ impl Reader {
         }
     }
 
-    /// Gathers what is to be told; `None` where there is nothing to tell and nothing to ask.
-    fn plan(&self, rhythm: &mut Rhythm) -> Option<Turn> {
+    /// Gathers what is to be told, where so many messages are still to be handed out; `None` where
+    /// there is nothing to tell and nothing to ask.
+    fn plan(&self, rhythm: &mut Rhythm, claimed: usize) -> Option<Turn> {
         let now = Instant::now();
         let mut state = self.state();
-        let (consumers, room) = (state.consumers.len(), state.consumers.room());
+        let consumers = state.consumers.len();
+        let room = state.consumers.room().saturating_sub(claimed);
         if now >= rhythm.look_at {
             rhythm.look = true;
         }
@@ -242,9 +269,11 @@ impl Reader {
             }
         }
         let settled = state.done.len() + state.back.len();
-        let is_enough = state.held.is_empty()
+        let in_hand = state.held.len() + claimed;
+        state.enough = (in_hand + room).div_ceil(4);
+        let is_enough = in_hand == 0
             || !state.back.is_empty()
-            || 4 * settled >= state.held.len() + room
+            || settled >= state.enough
             || now >= *rhythm.settle_at.get_or_insert(now + GATHER);
         if settled > 0 && !is_enough && hold.is_empty() && presence == Presence::Known {
             return None;
@@ -283,7 +312,7 @@ impl Reader {
     }
 
     /// Hands messages out to the consumers in turn.
-    fn hand_out(&self, messages: Vec<(HandOut, Vec<u8>)>) {
+    fn hand_out(&self, messages: Vec<Claimed>) {
         let decoded: Vec<_> =
             messages.into_iter().map(|(what, message)| (what, record::decode(message).0)).collect();
         let (mut gone, mut undelivered) = (Vec::new(), Vec::new());
@@ -422,7 +451,7 @@ impl Reader {
     }
 
     fn settle(&self, tag: u64, verdict: Verdict) {
-        {
+        let is_urgent = {
             let mut state = self.state();
             let Some(Held { what, consumer, .. }) = state.held.remove(&tag) else { return };
             state.consumers.settled(consumer);
@@ -430,8 +459,17 @@ impl Reader {
                 Verdict::Ack => state.done.push(what),
                 Verdict::Release => state.back.push(what),
             }
+            let settled = state.done.len() + state.back.len();
+            // The first sets the clock for those that follow; to wake the reader for each costs more
+            // than handling it.
+            settled == 1
+                || settled >= state.enough
+                || state.held.is_empty()
+                || verdict == Verdict::Release
+        };
+        if is_urgent {
+            self.work.notify_one();
         }
-        self.work.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
