@@ -27,9 +27,13 @@ pub enum ConnectError {
     #[cfg(feature = "rabbitmq")]
     #[error(transparent)]
     RabbitMq(#[from] super::rabbitmq::ConnectError),
+    /// Redis cannot be connected to.
+    #[cfg(feature = "redis")]
+    #[error(transparent)]
+    Redis(#[from] super::redis::ConnectError),
 }
 
-/// Connects to the bus that `config` names: `memory:`, or RabbitMQ at `amqp://…`.
+/// Connects to the bus that `config` names: `memory:`, RabbitMQ at `amqp://…`, or Redis at `redis://…`.
 ///
 /// Where `also_publish_to` names a second one, events go to both; see [`DualPublish`].
 ///
@@ -63,13 +67,38 @@ async fn connect_one(config: &Config) -> Result<Arc<dyn Broker>, ConnectError> {
             let options = rabbitmq_options(config, url);
             Ok(Arc::new(super::rabbitmq::RabbitMq::connect(options).await?))
         }
+        #[cfg(feature = "redis")]
+        BusUrl::Redis(url) => {
+            if config.declare == crate::config::Declare::Passive {
+                let reason = "nobody but agentbus makes queues on Redis; use `active`".to_owned();
+                return Err(super::redis::ConnectError::Option { option: "declare", reason }.into());
+            }
+            let options = redis_options(config, url);
+            Ok(Arc::new(super::redis::Redis::connect(options).await?))
+        }
+        #[cfg(not(all(feature = "rabbitmq", feature = "redis")))]
         bus => Err(ConnectError::Unsupported {
             scheme: bus.scheme().to_owned(),
             reason: match bus {
-                BusUrl::Redis(_) => "there is no Redis backend yet; use `amqp://` or `memory:`",
+                BusUrl::Redis(_) => "this program is built without the feature `redis`",
                 _ => "this program is built without the feature `rabbitmq`",
             },
         }),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn redis_options(config: &Config, url: &crate::config::RedisUrl) -> super::redis::RedisOptions {
+    super::redis::RedisOptions {
+        exchange: config.exchange.clone().into(),
+        heartbeat: config.effective_heartbeat(),
+        confirm_window: config.confirm_window.into(),
+        publish_timeout: config.publish_timeout,
+        connect_timeout: config.effective_connect_timeout(),
+        max_message_bytes: config.max_message_bytes,
+        longest_wait_refused: config.reconnect.refused_max,
+        longest_wait_unreachable: config.reconnect.unreachable_max,
+        ..super::redis::RedisOptions::from(url)
     }
 }
 
@@ -123,6 +152,7 @@ mod tests {
         assert!(second.stats("q").await.is_ok());
     }
 
+    #[cfg(not(feature = "redis"))]
     #[tokio::test]
     async fn a_second_bus_gets_the_events_too() {
         let bus = |name: &str| format!("memory://{name}").parse().unwrap();

@@ -5,10 +5,16 @@
 //! holds them to. [`memory`] is the executable specification.
 
 mod connect;
+mod consumers;
 mod delivery;
 mod destination;
 mod dual;
 mod health;
+mod limits;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+mod outage;
+#[cfg(any(feature = "rabbitmq", feature = "redis"))]
+mod patience;
 mod product;
 mod publish;
 mod queue;
@@ -18,6 +24,8 @@ mod topology;
 pub mod memory;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::{fmt, sync::Arc};
 

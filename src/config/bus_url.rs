@@ -13,7 +13,9 @@ use std::str::FromStr;
 /// | `amqp://user:password@host:port/vhost` | RabbitMQ |
 /// | `amqp://user:password@host1:5672,host2:5673/vhost` | RabbitMQ, its hosts tried in turn |
 /// | `amqps://…` | RabbitMQ over TLS |
-/// | `redis://user:password@host:port/db`, `rediss://…` | Redis; commas as above |
+/// | `redis://user:password@host:port/db`, `rediss://…` | Redis, over TLS the second |
+/// | `redis://:password@node1,node2,node3` | Redis Cluster, found through any of these nodes |
+/// | `redis+sentinel://:password@host1,host2/master/db`, `rediss+sentinel://…` | Redis, its master found through these sentinels |
 ///
 /// In user names, passwords and paths, `/ ? # % ` and whatever else means something in an address are written
 /// percent-encoded (`%2F`). `Display` and `Debug` never show the password. Two addresses are equal when they lead to the
@@ -36,7 +38,7 @@ pub enum BusUrl {
     },
     /// A RabbitMQ broker or cluster.
     Amqp(AmqpUrl),
-    /// A Redis server or cluster.
+    /// A Redis server or cluster, or one that sentinels watch.
     Redis(RedisUrl),
 }
 
@@ -65,7 +67,7 @@ impl BusUrl {
         }
     }
 
-    /// Returns the scheme: `memory`, `amqp`, `amqps`, `redis` or `rediss`.
+    /// Returns the scheme: `memory`, `amqp`, `amqps`, `redis`, `rediss`, `redis+sentinel` or `rediss+sentinel`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         match self {
@@ -113,7 +115,9 @@ impl FromStr for BusUrl {
                 Ok(Self::Memory { name: (!name.is_empty()).then(|| name.to_owned()) })
             }
             "amqp" | "amqps" => text.parse().map(Self::Amqp),
-            "redis" | "rediss" => text.parse().map(Self::Redis),
+            "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" => {
+                text.parse().map(Self::Redis)
+            }
             _ => Err(BusUrlError::Scheme),
         }
     }
@@ -156,7 +160,7 @@ impl From<RedisUrl> for BusUrl {
 pub enum BusUrlError {
     /// No scheme, or one that no backend serves.
     #[error(
-        "an address starts with `memory:`, `amqp://`, `amqps://`, `redis://` or `rediss://`, as in \
+        "an address starts with `memory:`, `amqp://`, `amqps://`, `redis://`, `rediss://` or `redis+sentinel://`, as in \
          `amqp://user:password@host:5672/vhost`"
     )]
     Scheme,
@@ -190,7 +194,7 @@ pub enum BusUrlError {
     #[error("it must begin with `amqp://` or `amqps://`")]
     NotAmqp,
     /// An address for Redis that is not one.
-    #[error("it must begin with `redis://` or `rediss://`")]
+    #[error("it must begin with `redis://`, `rediss://` or `redis+sentinel://`")]
     NotRedis,
     /// The name of an embedded bus has other characters than letters, digits, `-`, `_` and `.`.
     #[error(
@@ -200,6 +204,12 @@ pub enum BusUrlError {
     /// A Redis database that is not a number.
     #[error("the path of a Redis address is the number of a database, as in `redis://host/0`")]
     RedisDatabase,
+    /// An address of sentinels without the name of their master, or with a database that is not a number.
+    #[error(
+        "the path of a Sentinel address is the name of the master, then the number of a database where it is not 0, as in \
+         `redis+sentinel://host1,host2/mymaster/0`"
+    )]
+    RedisMaster,
     /// A query parameter whose value is not allowed.
     #[error("the parameter `{name}` must be {allowed}")]
     Parameter {

@@ -3,6 +3,7 @@
 use super::bus_url::BusUrlError;
 use super::environment::Variables;
 use super::rabbitmq_parts::Parts;
+use super::redis_parts::RedisParts;
 use super::{AmqpUrl, BusUrl, ConfigError, RedisUrl};
 
 pub(super) const OWN_URL: &str = "AGENTBUS_URL";
@@ -114,15 +115,26 @@ impl Variables {
     }
 
     fn redis(&self, own: Option<BusUrl>, base: Option<&BusUrl>) -> Result<BusUrl, ConfigError> {
-        let redis = self.url(REDIS_URL)?;
-        if redis.as_ref().is_some_and(|url| !matches!(url, BusUrl::Redis(_))) {
-            return Err(ConfigError::bad_url(REDIS_URL, BusUrlError::NotRedis));
-        }
+        let parts = RedisParts::read(self)?;
+        let complete = |name: &'static str, url: BusUrl| match url {
+            BusUrl::Redis(mut url) => {
+                parts.complete(name, &mut url)?;
+                Ok(BusUrl::Redis(url))
+            }
+            _ => Err(ConfigError::bad_url(name, BusUrlError::NotRedis)),
+        };
+        let own = own.map(|url| complete(OWN_URL, url)).transpose()?;
+        let redis = self.url(REDIS_URL)?.map(|url| complete(REDIS_URL, url)).transpose()?;
         match (own, redis) {
             (Some(own), Some(redis)) => agreed((OWN_URL, own), (REDIS_URL, redis)),
             (Some(url), None) | (None, Some(url)) => Ok(url),
             (None, None) => {
-                Ok(base.cloned().unwrap_or_else(|| BusUrl::Redis(RedisUrl::localhost())))
+                let mut url = match base {
+                    Some(BusUrl::Redis(url)) => url.clone(),
+                    _ => RedisUrl::localhost(),
+                };
+                parts.replace(&mut url);
+                Ok(BusUrl::Redis(url))
             }
         }
     }

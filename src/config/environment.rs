@@ -2,6 +2,7 @@
 
 use super::nearest::nearest;
 use super::rabbitmq_parts::Parts;
+use super::redis_parts;
 use super::setting::SETTINGS;
 use super::{Config, ConfigError, chosen_bus};
 use std::collections::BTreeMap;
@@ -33,7 +34,10 @@ pub(super) fn of_process() -> Result<Variables, ConfigError> {
 }
 
 fn is_relevant(name: &str) -> bool {
-    name.starts_with("AGENTBUS_") || chosen_bus::VARIABLES.contains(&name) || Parts::are_in(name)
+    name.starts_with("AGENTBUS_")
+        || chosen_bus::VARIABLES.contains(&name)
+        || redis_parts::VARIABLES.contains(&name)
+        || Parts::are_in(name)
 }
 
 impl Variables {

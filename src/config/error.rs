@@ -191,6 +191,8 @@ mod tests {
             "amqp://u:SECRET@h,amqp://u:SECRET2@h",
             "amqp://u:SECRET@h,amqps://u:SECRET@h",
             "redis://:SECRET@h/SECRET",
+            "redis+sentinel://:SECRET@h",
+            "redis+sentinel://h/m?sentinel_password=SECRET&SECRET=1",
             "memory:/SECRET@h",
         ] {
             errors.push(vars(&[("AGENTBUS_URL", url)]));

@@ -29,6 +29,7 @@ mod management_url;
 mod nearest;
 mod rabbitmq_parts;
 mod reconnect;
+mod redis_parts;
 mod redis_url;
 mod setting;
 mod value;
@@ -250,7 +251,8 @@ impl Config {
     /// - `RABBITMQ_URL`, or its parts: `RABBITMQ__HOST`, `__PORT`, `__USERNAME`, `__PASSWORD`, `__VHOST`, or the same with
     ///   one underscore. Parts fill what an address leaves out. Any of them selects RabbitMQ.
     /// - `QUEUE_PROVIDER` or `MESSAGE_QUEUE_PROVIDER`: `memory`, `rabbitmq` (on localhost, where nothing says otherwise) or
-    ///   `redis` (at `REDIS_URL`, or on localhost). `REDIS_URL` alone selects nothing: it may well be there for a cache.
+    ///   `redis` (at `REDIS_URL`, or on localhost; `REDIS_HOST`, `_PORT`, `_PASSWORD` and `_DB` fill what the address leaves
+    ///   out). `REDIS_…` alone selects nothing: it may well be there for a cache.
     /// - `RABBITMQ_DEFAULT_USER`, `_PASS` and `_VHOST`, which configure the broker, fill what is still left out; they never
     ///   select RabbitMQ and never contradict.
     ///

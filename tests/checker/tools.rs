@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{
     eventually,
-    rabbitmq::port::free_ports,
+    port::free_ports,
     relay::{Cut, Relay, Side},
 };
 

@@ -1,14 +1,58 @@
 //! `agentbus doctor`.
 
-use agentbus::{Envelope, broker::Destination};
+use agentbus::{Config, Envelope, broker::Destination};
 use serde_json::json;
 
 use crate::{
     management::{Management, vhost},
     program::{PROTO, Said, on, run},
     queues::{filled, worked},
-    support::bus::Bus,
+    support::{bus::Bus, redis_server::RedisServer},
 };
+
+/// Examines a bus on a Redis of the test's own.
+async fn examined(server: &RedisServer, more: &[&str]) -> Said {
+    let mut config = Config::default();
+    config.bus = server.url().parse().unwrap();
+    run(on(&config, &[&["doctor", "--json", "--interval", "100ms"], more].concat())).await
+}
+
+#[tokio::test]
+async fn a_redis_that_keeps_everything_is_well() {
+    let Some(server) = RedisServer::start(&[]).await else { return };
+    let said = examined(&server, &["--strict"]).await.with_code(0);
+    for check in ["version", "persistence", "eviction", "memory", "replicas"] {
+        let (status, detail) = verdict(&said, check);
+        assert!(status == "ok" && !detail.is_empty(), "{check}: {status}: {detail}");
+    }
+    let checks = said.json();
+    assert!(checks.iter().all(|it| it["check"] != "consumer time-out"), "{}", said.out);
+    // What RabbitMQ would tell is no advice here.
+    assert!(!said.out.contains("MANAGEMENT") && !said.out.contains("RabbitMQ"), "{}", said.out);
+}
+
+#[tokio::test]
+async fn a_redis_that_may_lose_messages_is_told_on() {
+    let options = ["--appendfsync", "everysec", "--maxmemory", "512mb"];
+    let policy = ["--maxmemory-policy", "allkeys-lru"];
+    let Some(server) = RedisServer::start(&[&options[..], &policy[..]].concat()).await else {
+        return;
+    };
+    let said = examined(&server, &["--strict"]).await.with_code(1);
+    let (status, detail) = verdict(&said, "persistence");
+    assert!(status == "warning" && detail.contains("last second"), "{status}: {detail}");
+    let (status, detail) = verdict(&said, "eviction");
+    assert!(status == "warning" && detail.contains("`allkeys-lru`"), "{status}: {detail}");
+    server.tell(&["CONFIG", "SET", "appendonly", "no"]).await;
+    let said = examined(&server, &[]).await.with_code(0);
+    let (status, detail) = verdict(&said, "persistence");
+    assert!(status == "warning" && detail.contains("appendonly yes"), "{status}: {detail}");
+    server.tell(&["ACL", "SETUSER", "default", "-config", "-info"]).await;
+    let said = examined(&server, &[]).await.with_code(0);
+    for check in ["version", "persistence", "eviction", "memory", "replicas"] {
+        assert_eq!(verdict(&said, check).0, "cannot be checked", "{}", said.out);
+    }
+}
 
 /// Finds what came of a check.
 #[track_caller]

@@ -8,6 +8,8 @@ mod bench;
 mod memory;
 mod observed;
 mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
 
 /// Makes a test of each case for each backend.
 macro_rules! cases {
@@ -33,6 +35,15 @@ macro_rules! cases {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
                     crate::backend::run(crate::rabbitmq::start().await, super::$case).await;
+                }
+            )*
+        }
+        #[cfg(feature = "redis")]
+        mod redis {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::backend::run(crate::redis::start().await, super::$case).await;
                 }
             )*
         }

@@ -8,6 +8,8 @@ use agentbus::{
     config::BusUrl,
 };
 
+#[cfg(feature = "redis")]
+use super::redis;
 use super::{
     rabbitmq::{self, sweep},
     recorder::Recorder,
@@ -41,6 +43,14 @@ impl Bus {
         let broker = connect(&config).await.expect("RabbitMQ accepts the tests");
         let recorder = Arc::new(Recorder::new(broker));
         Some(Self { broker: recorder.clone(), config, left: Some(recorder) })
+    }
+
+    /// A bus on Redis; `None` where there is none, which has been said then.
+    #[cfg(feature = "redis")]
+    pub async fn redis() -> Option<Self> {
+        let config = redis::config()?;
+        let broker = connect(&config).await.expect("Redis accepts the tests");
+        Some(Self { broker, config, left: None })
     }
 
     /// Another connection to the same place, by way of a relay; none that this one is.
@@ -84,6 +94,8 @@ impl Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
+        #[cfg(feature = "redis")]
+        redis::sweep(&self.config);
         if let Some(left) = &self.left {
             sweep(&self.config, left.take());
         }
@@ -108,6 +120,15 @@ macro_rules! on_each_bus {
             $(#[tokio::test]
             async fn $name() {
                 let Some(bus) = super::support::bus::Bus::rabbitmq().await else { return };
+                super::$name(bus).await;
+            })*
+        }
+
+        #[cfg(feature = "redis")]
+        mod redis {
+            $(#[tokio::test]
+            async fn $name() {
+                let Some(bus) = super::support::bus::Bus::redis().await else { return };
                 super::$name(bus).await;
             })*
         }

@@ -89,10 +89,12 @@ pub fn reply_to(rng: &mut Rng) -> Option<String> {
 pub fn envelope(rng: &mut Rng) -> Envelope {
     let name = |rng: &mut Rng| maybe(rng).map(Into::into);
     let id = |rng: &mut Rng| maybe(rng).map(|text| Id::from(text.as_str()));
-    let time = |rng: &mut Rng| match rng.u8(0..5) {
+    let time = |rng: &mut Rng| match rng.u8(0..6) {
         0 => Some(Timestamp::from_millis(rng.u64(..))),
         1 => Some(Timestamp::from_millis(0)),
         2 => Some(Timestamp::from_millis(u64::MAX)),
+        // Far off, a time is nonsense to whoever reads it from a wire; this one has just passed.
+        3 => Some(Timestamp::from_millis(Timestamp::now().as_millis() - 1000)),
         _ => None,
     };
     let mut metadata = Metadata {

@@ -10,9 +10,14 @@ pub mod garbage;
 pub mod messages;
 pub mod rabbitmq;
 pub mod recorder;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod redis_server;
 pub mod relay;
 
 use std::time::Duration;
+
+pub use self::rabbitmq::port;
 
 /// Waits until `check` yields something, at most a minute.
 pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {

@@ -18,6 +18,14 @@ const MAX_BYTES: u64 = 64 << 20;
 pub(crate) const UNSET: &str =
     "set `AGENTBUS_MANAGEMENT_URL`, as in `http://user:password@host:15672`";
 
+/// Says what to set so that more can be told, where there is such a thing.
+pub(crate) fn unset(config: &Config) -> String {
+    match config.bus {
+        BusUrl::Amqp(_) => format!("; {UNSET}"),
+        _ => String::new(),
+    }
+}
+
 /// The management API, and the virtual host that is asked about.
 #[derive(Clone, Debug)]
 pub(crate) struct Management {

@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, RwLock, Weak},
 };
 
-use super::{engine::Engine, limits::agree, queue::Queue, read, write};
+use super::{engine::Engine, queue::Queue, read, write};
 use crate::{
-    broker::{QueueSpec, TopologyError},
+    broker::{QueueSpec, TopologyError, limits::agree},
     contract::{Name, PatternTable},
 };
 

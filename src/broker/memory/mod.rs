@@ -46,11 +46,9 @@
 mod address;
 mod astray;
 mod connection;
-mod consumers;
 mod engine;
 mod exchange;
 mod inbox;
-mod limits;
 mod line;
 mod queue;
 mod ready;

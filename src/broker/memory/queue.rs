@@ -12,16 +12,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    consumers::Consumer,
     engine::Engine,
-    limits::Limits,
     line::Unattended,
     lock,
     ready::Ready,
     state::{Effects, Left, State},
 };
 use crate::{
-    broker::{Deliveries, QueueRole, QueueSpec, QueueStats, Settle, Verdict},
+    broker::{
+        Deliveries, QueueRole, QueueSpec, QueueStats, Settle, Verdict, consumers::Consumer,
+        limits::Limits,
+    },
     contract::Name,
     message::{Envelope, Priorities},
 };

@@ -5,13 +5,18 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    consumers::{Consumer, Consumers},
-    limits::Limits,
     line::{Line, Unattended},
     ready::{Message, Ready},
     unsettled::{Holder, Unsettled},
 };
-use crate::{broker::Delivery, message::Envelope};
+use crate::{
+    broker::{
+        Delivery,
+        consumers::{Consumer, Consumers},
+        limits::Limits,
+    },
+    message::Envelope,
+};
 
 /// What a queue holds; it lies under the queue's lock.
 #[derive(Debug, Default)]

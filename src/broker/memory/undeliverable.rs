@@ -68,7 +68,6 @@ mod tests {
     use super::{
         super::{
             Memory,
-            limits::RELEASE_LIMIT,
             tests::{HOUR, body, dead_letters, next, private, work},
         },
         *,
@@ -77,7 +76,7 @@ mod tests {
 
     async fn crash(bus: &Memory, queue: &str) {
         let mut deliveries = bus.consume(queue, 1).await.unwrap();
-        for _ in 0..=RELEASE_LIMIT {
+        for _ in 0..=crate::broker::limits::RELEASE_LIMIT {
             next(&mut deliveries).await.release();
         }
         assert_eq!(bus.stats(queue).await.unwrap().ready, 0);

@@ -26,11 +26,10 @@ use super::{
     dial::{self, Setback},
     fault::{self, Answers, Fault, LATE, within},
     health::HealthBoard,
-    outage::Outage,
-    patience::Patience,
     pool::{Line, Role},
     topology::Topology,
 };
+use crate::broker::{outage::Outage, patience::Patience};
 
 /// How long a connection must live so that dialling anew at once hammers nobody.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -173,8 +172,8 @@ impl Keeper {
     }
 
     async fn run(self, first: Arc<Session>, sender: watch::Sender<State>) {
-        let (mut session, mut short_lived, mut patience) =
-            (first, 0_u32, Patience::new(&self.options));
+        let longest = self.options.connect_timeout.max(self.options.operation_timeout);
+        let (mut session, mut short_lived, mut patience) = (first, 0_u32, Patience::new(longest));
         let last = loop {
             let born = Instant::now();
             let number = session.number;

@@ -48,8 +48,6 @@ mod lanes;
 mod link;
 mod mend;
 mod options;
-mod outage;
-mod patience;
 mod pool;
 mod properties;
 mod publisher;

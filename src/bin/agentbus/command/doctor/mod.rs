@@ -4,12 +4,13 @@ mod check;
 mod dead_letters;
 mod engine;
 mod queues;
+mod redis;
 mod timeouts;
 mod topics;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use agentbus::{Client, Config};
+use agentbus::{Client, Config, config::BusUrl};
 use clap::Args;
 
 use self::check::{Check, Verdict};
@@ -24,7 +25,8 @@ const NOTES: &str = "\
 Every check says `ok`, `warning`, or `cannot be checked` and why. Much of it needs RabbitMQ's management
 API: set `AGENTBUS_MANAGEMENT_URL`, as in `http://user:password@host:15672`. With it, the agents are
 found by themselves; without, name them by `--agent`. Arguments of queues are compared with those that
-an agent with the configuration of this command would declare.
+an agent with the configuration of this command would declare. A Redis tells itself (`INFO`, `CONFIG GET`)
+whether it keeps what it was given.
 
 No message is sent, and no queue of an agent is made or changed.";
 
@@ -77,10 +79,16 @@ pub(crate) async fn run(args: Doctor, session: &Session) -> anyhow::Result<Exit>
     let agents = named.chain(found(&known, &config)).collect();
     let patient = Patient { client, config, management, agents };
     let examined = async {
-        checks.extend(engine::checks(&patient).await);
+        checks.extend(match &patient.config.bus {
+            BusUrl::Redis(url) => redis::checks(&patient.config, url).await,
+            _ => engine::checks(&patient).await,
+        });
         checks.extend(queues::checks(&patient).await);
         checks.extend(topics::checks(&patient, &contract).await);
-        checks.push(timeouts::check(&patient.config, args.consumer_timeout));
+        // On Redis, a message is lent for as long as its handler runs.
+        if !matches!(patient.config.bus, BusUrl::Redis(_)) {
+            checks.push(timeouts::check(&patient.config, args.consumer_timeout));
+        }
         checks.extend(dead_letters::checks(&patient, args.interval).await);
     };
     session.stop.or(examined).await?;

@@ -9,13 +9,13 @@ use agentbus::{
 use super::{Check, Patient, Verdict};
 use crate::{
     agent_queues::{lane_queues, specs},
-    management::UNSET,
+    management::unset,
 };
 
 pub(super) async fn checks(patient: &Patient) -> Vec<Check> {
     let mut checks = vec![undeliverable(patient).await];
     if patient.agents.is_empty() {
-        let why = format!("no agent is known; name one by `--agent`, or {UNSET}");
+        let why = format!("no agent is known; name one by `--agent`{}", unset(&patient.config));
         checks.push(Check::new("queues", Verdict::cannot(why)));
     }
     for queue in &patient.agents {

@@ -3,7 +3,7 @@
 use agentbus::contract::PatternTable;
 
 use super::{Check, Patient, Verdict};
-use crate::{contract::Contract, management::UNSET};
+use crate::{contract::Contract, management::unset};
 
 pub(super) async fn checks(patient: &Patient, contract: &Contract) -> Vec<Check> {
     let all = |verdict| vec![Check::new("topics", verdict)];
@@ -12,7 +12,8 @@ pub(super) async fn checks(patient: &Patient, contract: &Contract) -> Vec<Check>
         return all(Verdict::cannot(why));
     }
     let Some(management) = &patient.management else {
-        let why = format!("the protocol tells who is bound only by delivering a message; {UNSET}");
+        let why = "the protocol tells who is bound only by delivering a message";
+        let why = format!("{why}{}", unset(&patient.config));
         return all(Verdict::cannot(why));
     };
     let bindings = match management.bindings(&patient.config.exchange).await {

@@ -90,14 +90,19 @@ pub(super) fn agree(
     if ours == theirs {
         return Ok(());
     }
-    let listed = |(role, priorities)| {
-        let mut arguments = arguments(role);
-        arguments.push(("priorities", format!("{priorities:?}").to_lowercase()));
-        arguments
-    };
-    let (ours, theirs) = (listed(ours), listed(theirs));
-    for (argument, our_value) in &ours {
-        let their_value = theirs.iter().find(|(name, _)| name == argument).map(|(_, value)| value);
+    let (ours, theirs) = (arguments(ours.0, ours.1), arguments(theirs.0, theirs.1));
+    compare(queue, &ours, &theirs)
+}
+
+/// Finds the first argument that differs.
+pub(super) fn compare(
+    queue: &Name,
+    ours: &[Argument],
+    theirs: &[(impl AsRef<str>, String)],
+) -> Result<(), TopologyError> {
+    for (argument, our_value) in ours {
+        let their_value = theirs.iter().find(|(name, _)| name.as_ref() == *argument);
+        let their_value = their_value.map(|(_, value)| value);
         if their_value != Some(our_value) {
             return Err(TopologyError::Mismatch {
                 queue: queue.clone(),
@@ -110,8 +115,17 @@ pub(super) fn agree(
     Ok(())
 }
 
-/// Lists what a role is declared with. The role comes first, since it explains all the others.
-fn arguments(role: &QueueRole) -> Vec<(&'static str, String)> {
+/// What a queue is declared with: name and value.
+pub(super) type Argument = (&'static str, String);
+
+/// Lists what a queue is declared with. The role comes first, since it explains all the others.
+pub(super) fn arguments(role: &QueueRole, priorities: Priorities) -> Vec<Argument> {
+    let mut arguments = of_role(role);
+    arguments.push(("priorities", format!("{priorities:?}").to_lowercase()));
+    arguments
+}
+
+fn of_role(role: &QueueRole) -> Vec<Argument> {
     let named = |role: &str| ("role", role.to_owned());
     match role {
         QueueRole::Work { dead_letters, max_length } => vec![

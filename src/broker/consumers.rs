@@ -98,6 +98,13 @@ impl Consumers {
         std::mem::take(&mut self.list)
     }
 
+    /// Counts how many deliveries there is room for.
+    #[cfg(feature = "redis")]
+    pub(super) fn room(&self) -> usize {
+        let open = self.list.iter().filter(|consumer| !consumer.is_cancelled());
+        open.map(|consumer| usize::from(consumer.prefetch - consumer.unsettled)).sum()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }

@@ -1,14 +1,11 @@
-//! How long a broker that says nothing is given before its connection is thought lost.
+//! How long an engine that says nothing is given before its connection is thought lost.
 
 use std::time::Duration;
 
-use super::RabbitOptions;
-
-/// At first. A broker that lives opens a channel in milliseconds, under heavy load in tenths of a
-/// second.
+/// At first. One that lives answers in milliseconds, under heavy load in tenths of a second.
 const FIRST: Duration = Duration::from_secs(3);
 
-/// Doubles each time that it was too short, so that a slow broker is not dialled for ever.
+/// Doubles each time that it was too short, so that a slow engine is not dialled for ever.
 #[derive(Debug)]
 pub(super) struct Patience {
     present: Duration,
@@ -16,10 +13,9 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// As long as the options wait for anything, in the end: a broker that has just started, with
-    /// much on its disk, may need that.
-    pub(super) fn new(options: &RabbitOptions) -> Self {
-        let longest = options.connect_timeout.max(options.operation_timeout);
+    /// As long as `longest` in the end: an engine that has just started, with much on its disk, may
+    /// need that.
+    pub(super) fn new(longest: Duration) -> Self {
         Self { present: FIRST.min(longest), longest }
     }
 
@@ -44,7 +40,7 @@ mod tests {
 
     #[test]
     fn it_doubles_up_to_a_bound_and_recovers() {
-        let mut patience = Patience::new(&RabbitOptions::default());
+        let mut patience = Patience::new(Duration::from_secs(10));
         let mut seen = Vec::new();
         for _ in 0..5 {
             seen.push(patience.present().as_secs());

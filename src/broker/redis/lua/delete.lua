@@ -1,0 +1,3 @@
+-- ARGV: the queue.
+delete(ARGV[1])
+return 1
