@@ -299,7 +299,8 @@ async fn a_stalled_connection_is_used_again_and_nothing_is_lost() {
 #[tokio::test]
 async fn wake_ups_that_were_lost_are_made_up_for() {
     let Some(server) = RedisServer::start(&[]).await else { return };
-    let (broker, other) = (connect(options(&server.url())).await, connect(options(&server.url())).await);
+    let (broker, other) =
+        (connect(options(&server.url())).await, connect(options(&server.url())).await);
     declare(&broker).await;
     let mut deliveries = broker.consume("q", 5).await.unwrap();
     for round in 0..3 {
@@ -373,7 +374,8 @@ async fn a_server_that_has_lost_everything_is_set_up_again() {
 #[tokio::test]
 async fn a_queue_that_somebody_deleted_is_made_again_by_who_declared_it() {
     let Some(server) = RedisServer::start(&[]).await else { return };
-    let (owner, other) = (connect(options(&server.url())).await, connect(options(&server.url())).await);
+    let (owner, other) =
+        (connect(options(&server.url())).await, connect(options(&server.url())).await);
     declare(&owner).await;
     let mut deliveries = owner.consume("q", 5).await.unwrap();
     other.delete("q").await.unwrap();
@@ -441,8 +443,9 @@ async fn a_key_of_somebody_else_is_told_and_nothing_is_overwritten() {
 #[tokio::test]
 async fn two_buses_of_one_server_know_nothing_of_each_other() {
     let Some(server) = RedisServer::start(&[]).await else { return };
-    let named = |exchange: &str| {
-        RedisOptions { exchange: exchange.to_owned().into(), ..options(&server.url()) }
+    let named = |exchange: &str| RedisOptions {
+        exchange: exchange.to_owned().into(),
+        ..options(&server.url())
     };
     let (one, other) = (connect(named("one")).await, connect(named("other")).await);
     let database = connect(RedisOptions { database: 1, ..named("one") }).await;
@@ -460,7 +463,8 @@ async fn two_buses_of_one_server_know_nothing_of_each_other() {
 #[tokio::test]
 async fn a_binding_that_another_process_made_is_known_to_the_next_publish() {
     let Some(server) = RedisServer::start(&[]).await else { return };
-    let (one, other) = (connect(options(&server.url())).await, connect(options(&server.url())).await);
+    let (one, other) =
+        (connect(options(&server.url())).await, connect(options(&server.url())).await);
     declare(&one).await;
     publish(&one, numbered(1)).await.unwrap();
     let role = QueueRole::Private { max_length: 10, expires: Duration::from_mins(1) };
