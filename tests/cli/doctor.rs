@@ -1,20 +1,20 @@
 //! `agentbus doctor`.
 
-use agentbus::{Config, Envelope, broker::Destination};
+use agentbus::{Envelope, broker::Destination};
 use serde_json::json;
 
 use crate::{
     management::{Management, vhost},
-    program::{PROTO, Said, on, run},
+    program::{PROTO, Said, bare, on, run},
     queues::{filled, worked},
     support::{bus::Bus, redis_server::RedisServer},
 };
 
 /// Examines a bus on a Redis of the test's own.
 async fn examined(server: &RedisServer, more: &[&str]) -> Said {
-    let mut config = Config::default();
-    config.bus = server.url().parse().unwrap();
-    run(on(&config, &[&["doctor", "--json", "--interval", "100ms"], more].concat())).await
+    let mut command = bare(&[&["doctor", "--json", "--interval", "100ms"], more].concat());
+    command.env("AGENTBUS_URL", server.url());
+    run(command).await
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub(crate) fn bare(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentbus"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if ["AGENTBUS_", "RABBITMQ_", "QUEUE_PROVIDER", "MESSAGE_QUEUE", "RUST_LOG", "REDIS_URL"]
+        if ["AGENTBUS_", "RABBITMQ_", "QUEUE_PROVIDER", "MESSAGE_QUEUE", "RUST_LOG", "REDIS_"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
         {

@@ -81,8 +81,6 @@ impl Link {
         let calls = finder.connect(Role::Calls, 0, patience).await?;
         let wake_ups = finder.connect(Role::WakeUps, 0, patience).await?;
         tracing::debug!(host = %calls.host, product = ?calls.product, "connected to Redis");
-        // One that takes no messages from the beginning is found out.
-        blocked.notify_one();
         let keeper = |role| Keeper {
             role,
             options: options.clone(),
@@ -255,9 +253,19 @@ impl Keeper {
     fn keep(self, session: Session) -> watch::Receiver<State> {
         let session = Arc::new(session);
         let (sender, state) = watch::channel(State::Up(session.clone()));
-        self.health.connected(self.role);
+        self.report(&session);
         tokio::spawn(self.run(session, sender));
         state
+    }
+
+    fn report(&self, session: &Session) {
+        self.health.connected(self.role);
+        if self.role == Role::Calls {
+            self.health.blocked(session.blockage.clone());
+            if session.blockage.is_some() {
+                self.blocked.notify_one();
+            }
+        }
     }
 
     async fn run(self, first: Arc<Session>, sender: watch::Sender<State>) {
@@ -294,7 +302,7 @@ impl Keeper {
             session = Arc::new(next);
             let (tries, lasted) = (outage.tries(), outage.lasted());
             tracing::info!(role = ?self.role, failed = tries, after = ?lasted, "connected to Redis again");
-            self.health.connected(self.role);
+            self.report(&session);
             sender.send_replace(State::Up(session.clone()));
             // What was said meanwhile was not heard; and what could not be done can be.
             self.bells.ring_all();

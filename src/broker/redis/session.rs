@@ -54,6 +54,8 @@ pub(super) struct Session {
     pub(super) host: Host,
     /// What the server calls itself; only known of connections for calls.
     pub(super) product: Option<Product>,
+    /// Why the server took no messages when the connection was made, if it did not.
+    pub(super) blockage: Option<String>,
     connection: MultiplexedConnection,
     driver: JoinHandle<()>,
     ended: CancellationToken,
@@ -128,6 +130,7 @@ impl Session {
             number,
             host: host.clone(),
             product: None,
+            blockage: None,
             connection,
             driver,
             ended,
@@ -217,7 +220,7 @@ impl Session {
         match self.probe().await {
             Ok(()) => {}
             // Messages can still be taken out.
-            Err(fault) if fault.is_blockage() => {}
+            Err(fault) if fault.is_blockage() => self.blockage = Some(fault.to_string()),
             Err(Fault::Moved(_)) if options.deployment == Deployment::Single => {
                 return Err(ConnectError::Cluster { host: host() });
             }

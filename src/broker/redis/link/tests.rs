@@ -153,9 +153,12 @@ async fn a_half_open_connection_that_nobody_uses_is_noticed() {
     relay.half_open(Side::Client);
     stage(&health, Stage::Dialling).await;
     timeout(LONG, link.renewed(Some(0))).await.unwrap().unwrap();
-    while relay.accepted() < accepted + 2 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    let both = async {
+        while relay.accepted() < accepted + 2 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONG, both).await.expect("both connections are made anew");
     stage(&health, Stage::Consuming).await;
     rings(&bell).await;
 }
@@ -255,6 +258,20 @@ async fn a_server_without_memory_is_blocked_until_it_has_some_again() {
     stage(&health, Stage::Consuming).await;
     stage(&late_health, Stage::Consuming).await;
     assert_eq!(link.count().await, Ok(1));
+}
+
+/// Regression: a server that came back with memory was thought to have none.
+#[tokio::test]
+async fn a_server_that_restarts_with_memory_is_not_blocked_any_more() {
+    let Some(mut server) = RedisServer::start(&[]).await else { return };
+    let (link, health) = open(&server.url()).await.unwrap();
+    server.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    link.count().await.unwrap_err();
+    stage(&health, Stage::Blocked).await;
+    server.kill();
+    stage(&health, Stage::Dialling).await;
+    server.boot().await;
+    stage(&health, Stage::Consuming).await;
 }
 
 #[tokio::test]
