@@ -113,7 +113,7 @@ async fn stage(broker: &Redis, stage: Stage) -> String {
     let at = |health: &agentbus::broker::Health| format!("{health:?}");
     match reached {
         Ok(health) => health.expect("the bus is there").detail.clone(),
-        Err(_) => panic!("not {stage}, but {}", at(&broker.health().borrow())),
+        Err(_elapsed) => panic!("not {stage}, but {}", at(&broker.health().borrow())),
     }
 }
 
