@@ -110,11 +110,8 @@ async fn counts(broker: &Redis, right: impl Fn(QueueStats) -> bool) {
 async fn stage(broker: &Redis, stage: Stage) -> String {
     let mut health = broker.health();
     let reached = timeout(DEADLINE, health.wait_for(|health| health.stage == stage)).await;
-    let at = |health: &agentbus::broker::Health| format!("{health:?}");
-    match reached {
-        Ok(health) => health.expect("the bus is there").detail.clone(),
-        Err(_elapsed) => panic!("not {stage}, but {}", at(&broker.health().borrow())),
-    }
+    let found = reached.map(|health| health.expect("the bus is there").detail.clone());
+    found.unwrap_or_else(|_| panic!("not {stage}, but {:?}", *broker.health().borrow()))
 }
 
 /// Takes and acks all numbers up to `count`, each at least once.
