@@ -126,11 +126,11 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `rabbitmq` | yes | the RabbitMQ backend, `amqp://` addresses |
-//! | `tls` | no | `amqps://` addresses, on rustls with the system's certificates; implies `rabbitmq` |
-//! | `redis` | no | [stores](store::redis) on Redis |
+//! | `tls` | no | `amqps://` and `rediss://` addresses, on rustls with the system's certificates |
+//! | `redis` | no | the Redis backend, `redis://` addresses, and [stores](store::redis) on Redis |
 //! | `sqlite` | no | [stores](store::sqlite) in SQLite files; takes a C compiler |
 //! | `testing` | no | `testing`: a bus for tests of agents, with checks, faults and paused time |
-//! | `cli` | no | the command `agentbus` and what it needs; implies `rabbitmq` |
+//! | `cli` | no | the command `agentbus` and what it needs; implies `rabbitmq` and `redis` |
 
 mod clock;
 mod report;

@@ -59,6 +59,10 @@ pub async fn connect(config: &Config) -> Result<Arc<dyn Broker>, ConnectError> {
         }
         #[cfg(feature = "redis")]
         BusUrl::Redis(url) => {
+            if config.declare == crate::config::Declare::Passive {
+                let reason = "nobody but agentbus makes queues on Redis; use `active`".to_owned();
+                return Err(super::redis::ConnectError::Option { option: "declare", reason }.into());
+            }
             let options = redis_options(config, url);
             Ok(Arc::new(super::redis::Redis::connect(options).await?))
         }

@@ -23,7 +23,10 @@ fn four_processes_answer_as_one() {
         let served = ["query", "data", "analysis"].map(|agent| bus.serve(&[agent]));
         assert_eq!(asked(&bus, README), ask_json(&[README]));
         let text = bus.ask(&[README]).answered();
-        assert!(text.starts_with(&format!("{README_ANSWER}\nThese prices are synthetic")), "{text}");
+        assert!(
+            text.starts_with(&format!("{README_ANSWER}\nThese prices are synthetic")),
+            "{text}"
+        );
         for process in served {
             assert!(process.stop().success());
         }

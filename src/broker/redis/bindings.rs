@@ -62,7 +62,7 @@ impl Bindings {
 }
 
 impl Known {
-    fn read((epoch, bindings): (String, Vec<Value>)) -> Result<Self, Fault> {
+    pub(super) fn read((epoch, bindings): (String, Vec<Value>)) -> Result<Self, Fault> {
         let mut patterns = PatternTable::new();
         for pair in bindings.chunks_exact(2) {
             let text = |value: &Value| {

@@ -7,11 +7,17 @@ use std::{
 };
 
 use redis::Script;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RedisOptions, bindings::Bindings, call::Call, health::HealthBoard, link::Link, reader::Reader,
+    RedisOptions,
+    bindings::Bindings,
+    call::Call,
+    health::HealthBoard,
+    link::Link,
+    reader::Reader,
+    sender::{self, Outgoing},
 };
 use crate::{broker::QueueSpec, contract::Name};
 
@@ -34,12 +40,14 @@ impl Keys {
 #[derive(Debug)]
 pub(super) struct Bus {
     pub(super) options: RedisOptions,
-    pub(super) keys: Keys,
-    pub(super) link: Link,
+    pub(super) keys: Arc<Keys>,
+    pub(super) link: Arc<Link>,
     pub(super) health: Arc<HealthBoard>,
     pub(super) bindings: Bindings,
     /// How many more publishes may be sent.
     pub(super) window: Semaphore,
+    /// Where they are sent; there is room for as many.
+    pub(super) outgoing: mpsc::Sender<Outgoing>,
     /// Who consumes here, by queue.
     readers: Mutex<HashMap<Name, Arc<Reader>>>,
     /// What was declared here, to be declared again where it is gone.
@@ -52,9 +60,13 @@ pub(super) struct Bus {
 
 impl Bus {
     pub(super) fn new(options: RedisOptions, link: Link, health: Arc<HealthBoard>) -> Self {
+        let (keys, link) = (Arc::new(Keys::of(&options)), Arc::new(link));
+        let (outgoing, received) = mpsc::channel(options.confirm_window);
+        tokio::spawn(sender::run(link.clone(), keys.clone(), received));
         Self {
-            keys: Keys::of(&options),
+            keys,
             link,
+            outgoing,
             health,
             bindings: Bindings::default(),
             window: Semaphore::new(options.confirm_window),

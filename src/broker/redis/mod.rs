@@ -1,4 +1,19 @@
 //! Redis, from 6.2 on.
+//!
+//! A process has two connections: one to ask, by scripts only, and one to be woken. Messages are handed
+//! out under leases, which are renewed while they are handled. `docs/redis.md` has what is promised and
+//! what lies where; the scripts in `lua/` are short, and the last word.
+//!
+//! # What heals by itself
+//!
+//! | what breaks | what is done | [`Stage`](super::Stage) meanwhile |
+//! |---|---|---|
+//! | a connection is closed, cut or half-open; the server restarts | dialled again, at once and then with backoff; what was to be settled is settled then, and claims whose answer was lost are told again | dialling |
+//! | a process dies | its messages come again when their leases end | – |
+//! | the server has no memory left, or may not write | publishes wait for their time-out, then are `Refused`; where memory is short, consumers go on | blocked |
+//! | the server has lost its data, a queue is deleted | whoever declared a queue declares it again | connected |
+//! | a wake-up is lost | every queue is looked at every 5 s | consuming |
+//! | a key holds what somebody else put there | tried again every 5 s, until it does not | connected |
 
 mod aside;
 mod bindings;
@@ -17,6 +32,7 @@ mod queues;
 mod reader;
 mod record;
 mod scripts;
+mod sender;
 mod session;
 #[cfg(test)]
 mod support;
@@ -27,8 +43,7 @@ mod transport;
 mod turn;
 mod wake_up;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{

@@ -2,18 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::Value;
 use tokio::{
     select,
+    sync::oneshot,
     time::{Instant, timeout_at},
 };
 
 use super::{
+    bindings::Known,
     bus::Bus,
     fault::Fault,
     link::Again,
     record,
-    scripts::{HOLD, PUBLISH},
+    scripts::HOLD,
+    sender::{Outgoing, Written},
     turn::millis,
 };
 use crate::{
@@ -39,15 +41,6 @@ enum Fate {
     Full(Name),
     TooManyHeld,
     Closed,
-}
-
-/// What the publish script answered.
-enum Written {
-    Stale,
-    Nowhere,
-    Everywhere,
-    /// Whether any queue has it, and which are full.
-    Partly(bool, Vec<usize>),
 }
 
 impl Bus {
@@ -115,24 +108,23 @@ impl Bus {
         envelope: &Envelope,
         deadline: Instant,
     ) -> Result<Fate, Fault> {
-        let message = record::encode(envelope, None);
+        let record: Arc<[u8]> = record::encode(envelope, None).into();
         let level = envelope.metadata.priority.unwrap_or_default().level();
         let (mut known, mut taken) = (None, false);
         // Queues that have no room yet, each with what rings when it may.
         let mut full = loop {
-            let (epoch, queues) = match to {
+            let queues = match to {
                 Destination::Topic(topic) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     let bindings = self.bindings.get(&self.link, &self.keys, left, known.as_ref());
-                    let bindings = bindings.await?;
-                    let queues = bindings.bound_to(topic);
-                    (known.insert(bindings).epoch.clone(), queues)
+                    known.insert(bindings.await?).bound_to(topic)
                 }
                 Destination::Queue(name) | Destination::Reply(name) => {
-                    (String::new(), Arc::from([Name::from(name)]))
+                    Arc::from([Name::from(name)])
                 }
             };
-            match self.write_once(&epoch, level, &message, &queues, deadline).await? {
+            let written = self.write_once(known.clone(), level, &record, queues.clone(), deadline);
+            match written.await? {
                 Written::Stale => {}
                 Written::Nowhere => return Ok(Fate::Unroutable),
                 Written::Everywhere => return Ok(Fate::Taken),
@@ -148,7 +140,8 @@ impl Bus {
         let mut was_closed = false;
         loop {
             // Once more at once: there may have been room before the bell was there.
-            match self.write_once("", level, &message, &full, deadline).await? {
+            let queues: Arc<[Name]> = full.clone().into();
+            match self.write_once(None, level, &record, queues, deadline).await? {
                 Written::Everywhere => return Ok(Fate::Taken),
                 Written::Nowhere | Written::Stale if taken => return Ok(Fate::Taken),
                 Written::Nowhere | Written::Stale => return Ok(Fate::Unroutable),
@@ -175,32 +168,26 @@ impl Bus {
 
     async fn write_once(
         &self,
-        epoch: &str,
+        known: Option<Arc<Known>>,
         level: u8,
-        message: &[u8],
-        queues: &[Name],
+        record: &Arc<[u8]>,
+        queues: Arc<[Name]>,
         deadline: Instant,
     ) -> Result<Written, Fault> {
-        let mut call = self.keys.call(&PUBLISH);
-        call.push(epoch).push(level).push(message);
-        for queue in queues {
-            call.push(queue.as_str());
-        }
-        let left = deadline.saturating_duration_since(Instant::now()).max(LAST_TRY);
-        let Ok(permit) = timeout_at(Instant::now() + left, self.window.acquire()).await else {
-            return Err(Fault::Timeout(self.options.publish_timeout));
+        let deadline = deadline.max(Instant::now() + LAST_TRY);
+        let late = || Fault::Timeout(self.options.publish_timeout);
+        let Ok(permit) = timeout_at(deadline, self.window.acquire()).await else {
+            return Err(late());
         };
         let _permit = permit.map_err(|_| Fault::Closed)?;
-        match self.link.call_until(left, Again::Undone, &call).await? {
-            Value::Int(-1) => Ok(Written::Stale),
-            Value::Int(0) => Ok(Written::Nowhere),
-            Value::Int(_) => Ok(Written::Everywhere),
-            other => {
-                let mut numbers = redis::from_redis_value::<Vec<usize>>(other)
-                    .map_err(|error| Fault::Answer(error.to_string()))?;
-                let any = !numbers.is_empty() && numbers.remove(0) == 1;
-                Ok(Written::Partly(any, numbers))
-            }
+        let (written, result) = oneshot::channel();
+        let record = record.clone();
+        let outgoing = Outgoing { known, level, record, queues, deadline, written };
+        self.outgoing.send(outgoing).await.map_err(|_| Fault::Closed)?;
+        match timeout_at(deadline + LAST_TRY, result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Fault::Closed),
+            Err(_) => Err(late()),
         }
     }
 
@@ -217,7 +204,8 @@ impl Bus {
             Destination::Topic(topic) => ('t', topic.as_str()),
             Destination::Queue(name) | Destination::Reply(name) => ('q', name),
         };
-        let Some(length) = u8::try_from(name.len()).ok().filter(|_| name.len() <= MAX_ADDRESS_BYTES)
+        let Some(length) =
+            u8::try_from(name.len()).ok().filter(|_| name.len() <= MAX_ADDRESS_BYTES)
         else {
             return Ok(Fate::Unroutable);
         };

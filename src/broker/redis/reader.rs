@@ -35,6 +35,9 @@ use crate::{
 /// How long a queue is not looked at, at most, while nothing is heard of it.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long what was settled waits for more of it, while other messages are being handled.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// How long is waited after an error that does not pass by itself, or for a queue that is missing.
 const TROUBLE: Duration = Duration::from_secs(5);
 
@@ -58,9 +61,14 @@ struct State {
     done: Vec<HandOut>,
     back: Vec<HandOut>,
     joining: Vec<(u64, Joined)>,
+    /// How many settled deliveries are worth a turn.
+    enough: usize,
     /// Nobody may join any more.
     ended: bool,
 }
+
+/// A message as it was claimed.
+type Claimed = (HandOut, Vec<u8>);
 
 type Joined = oneshot::Sender<Result<(), QueueError>>;
 
@@ -109,9 +117,7 @@ impl Reader {
         match tokio::time::timeout(bus.patience(), answer).await {
             Ok(Ok(joined)) => joined.map(|()| deliveries.0),
             Ok(Err(_)) => Err(QueueError::Closed),
-            Err(_) => {
-                Err(QueueError::Unavailable { reason: bus.link.trouble(), source: None })
-            }
+            Err(_) => Err(QueueError::Unavailable { reason: bus.link.trouble(), source: None }),
         }
     }
 
@@ -158,11 +164,18 @@ impl Reader {
     async fn run(self: Arc<Self>, bus: Arc<Bus>) {
         let bell = bus.link.listen(&format!("q{}", self.queue));
         let mut rhythm = Rhythm::new(bus.lease());
+        // What the last turn claimed is read while the next one is on its way.
+        let mut claimed = Vec::new();
         loop {
             if bus.is_closed() {
+                self.hand_out(std::mem::take(&mut claimed));
                 self.give_everything_back();
             }
-            let Some(turn) = self.plan(&mut rhythm) else {
+            let Some(turn) = self.plan(&mut rhythm, claimed.len()) else {
+                if !claimed.is_empty() {
+                    self.hand_out(std::mem::take(&mut claimed));
+                    continue;
+                }
                 if self.leave(&bus, &rhythm) {
                     break;
                 }
@@ -175,46 +188,66 @@ impl Reader {
                 }
                 continue;
             };
-            if !self.take_turn(&bus, turn, &mut rhythm).await {
-                break;
+            let before = std::mem::take(&mut claimed);
+            match self.take_turn(&bus, turn, before, &mut rhythm).await {
+                Some(now) => claimed = now,
+                None => break,
             }
         }
         bus.health.consumer(self.number, None);
     }
 
-    /// Takes a turn, however often it is tried; `false` once the bus is closed and it cannot be.
-    async fn take_turn(&self, bus: &Arc<Bus>, turn: Turn, rhythm: &mut Rhythm) -> bool {
-        let mut is_repeated = false;
+    /// Takes a turn, however often it is tried, and hands out meanwhile what was claimed before.
+    /// Returns what is claimed now; `None` once the bus is closed and it cannot be.
+    async fn take_turn(
+        &self,
+        bus: &Arc<Bus>,
+        turn: Turn,
+        before: Vec<Claimed>,
+        rhythm: &mut Rhythm,
+    ) -> Option<Vec<Claimed>> {
+        let (mut before, mut is_repeated) = (Some(before), false);
         loop {
             let lease = bus.lease();
             let (keys, number) = (&bus.keys, rhythm.number);
             let call = turn.call(keys, &self.queue, &self.id, number, is_repeated, lease);
-            let answer = bus.link.call(bus.patience(), &call).await.and_then(Answer::read);
+            let handed_out = async {
+                if let Some(before) = before.take() {
+                    self.hand_out(before);
+                }
+            };
+            let (answer, ()) = tokio::join!(bus.link.call(bus.patience(), &call), handed_out);
             is_repeated = true;
-            match answer {
+            match answer.and_then(Answer::read) {
                 Ok(Answer::Claimed { more, messages }) => {
-                    bus.health.consumer(self.number, None);
+                    if std::mem::take(&mut rhythm.is_troubled) {
+                        bus.health.consumer(self.number, None);
+                    }
                     rhythm.after(&turn, more);
                     self.joined(turn.consumers);
-                    self.hand_out(messages);
-                    return true;
+                    return Some(messages);
                 }
                 Ok(Answer::Gone) => {
                     self.gone(bus, rhythm).await;
-                    return true;
+                    return Some(Vec::new());
                 }
-                Err(Fault::Closed) => return false,
-                Err(_) if bus.is_closed() => return false,
-                Err(fault) => self.troubled(bus, &fault).await,
+                Err(Fault::Closed) => return None,
+                Err(_) if bus.is_closed() => return None,
+                Err(fault) => {
+                    rhythm.is_troubled = true;
+                    self.troubled(bus, &fault).await;
+                }
             }
         }
     }
 
-    /// Gathers what is to be told; `None` where there is nothing to tell and nothing to ask.
-    fn plan(&self, rhythm: &mut Rhythm) -> Option<Turn> {
+    /// Gathers what is to be told, where so many messages are still to be handed out; `None` where
+    /// there is nothing to tell and nothing to ask.
+    fn plan(&self, rhythm: &mut Rhythm, claimed: usize) -> Option<Turn> {
         let now = Instant::now();
         let mut state = self.state();
-        let (consumers, room) = (state.consumers.len(), state.consumers.room());
+        let consumers = state.consumers.len();
+        let room = state.consumers.room().saturating_sub(claimed);
         if now >= rhythm.look_at {
             rhythm.look = true;
         }
@@ -235,6 +268,17 @@ impl Reader {
                 rhythm.tell_at = now + rhythm.lease / 3;
             }
         }
+        let settled = state.done.len() + state.back.len();
+        let in_hand = state.held.len() + claimed;
+        state.enough = (in_hand + room).div_ceil(4);
+        let is_enough = in_hand == 0
+            || !state.back.is_empty()
+            || settled >= state.enough
+            || now >= *rhythm.settle_at.get_or_insert(now + GATHER);
+        if settled > 0 && !is_enough && hold.is_empty() && presence == Presence::Known {
+            return None;
+        }
+        rhythm.settle_at = None;
         let first = |of: &mut Vec<HandOut>| {
             let rest = of.split_off(of.len().min(AT_ONCE));
             std::mem::replace(of, rest)
@@ -250,10 +294,11 @@ impl Reader {
     }
 
     fn sleep_until(&self, rhythm: &Rhythm) -> Instant {
-        match self.state().consumers.room() {
+        let until = match self.state().consumers.room() {
             0 => rhythm.tell_at,
             _ => rhythm.tell_at.min(rhythm.look_at),
-        }
+        };
+        rhythm.settle_at.map_or(until, |settle_at| settle_at.min(until))
     }
 
     /// Tells those who joined before the last turn that they did.
@@ -267,11 +312,9 @@ impl Reader {
     }
 
     /// Hands messages out to the consumers in turn.
-    fn hand_out(&self, messages: Vec<(HandOut, Vec<u8>)>) {
-        let decoded: Vec<_> = messages
-            .into_iter()
-            .map(|(what, message)| (what, record::decode(message).0))
-            .collect();
+    fn hand_out(&self, messages: Vec<Claimed>) {
+        let decoded: Vec<_> =
+            messages.into_iter().map(|(what, message)| (what, record::decode(message).0)).collect();
         let (mut gone, mut undelivered) = (Vec::new(), Vec::new());
         let mut state = self.state();
         let told = Instant::now();
@@ -336,6 +379,7 @@ impl Reader {
                 Err(error) => error.to_string(),
             },
         };
+        rhythm.is_troubled = true;
         bus.health.consumer(self.number, Some(reason));
         self.pause(bus, TROUBLE).await;
         rhythm.look = true;
@@ -396,7 +440,10 @@ impl Reader {
             && rhythm.told.unwrap_or_default() == 0;
         if is_idle {
             state.ended = true;
-            if readers.get(&self.queue).is_some_and(|reader| std::ptr::eq(&**reader, self)) {
+            if readers
+                .get(&self.queue)
+                .is_some_and(|reader| std::ptr::eq(Arc::as_ptr(reader), self))
+            {
                 readers.remove(&self.queue);
             }
         }
@@ -404,7 +451,7 @@ impl Reader {
     }
 
     fn settle(&self, tag: u64, verdict: Verdict) {
-        {
+        let is_urgent = {
             let mut state = self.state();
             let Some(Held { what, consumer, .. }) = state.held.remove(&tag) else { return };
             state.consumers.settled(consumer);
@@ -412,8 +459,17 @@ impl Reader {
                 Verdict::Ack => state.done.push(what),
                 Verdict::Release => state.back.push(what),
             }
+            let settled = state.done.len() + state.back.len();
+            // The first sets the clock for those that follow; to wake the reader for each costs more
+            // than handling it.
+            settled == 1
+                || settled >= state.enough
+                || state.held.is_empty()
+                || verdict == Verdict::Release
+        };
+        if is_urgent {
+            self.work.notify_one();
         }
-        self.work.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -431,6 +487,10 @@ struct Rhythm {
     /// When it is to be said again who is there, and what is held.
     tell_at: Instant,
     lease: Duration,
+    /// When what was settled is told, at the latest.
+    settle_at: Option<Instant>,
+    /// Something kept the queue from being read.
+    is_troubled: bool,
     /// There may be something in the queue.
     look: bool,
     /// When there may be, at the latest.
@@ -441,7 +501,16 @@ impl Rhythm {
     fn new(lease: Duration) -> Self {
         let now = Instant::now();
         let (tell_at, look_at) = (now + lease / 3, now);
-        Self { number: 0, told: None, tell_at, lease, look: true, look_at }
+        Self {
+            number: 0,
+            told: None,
+            tell_at,
+            lease,
+            settle_at: None,
+            is_troubled: false,
+            look: true,
+            look_at,
+        }
     }
 
     fn after(&mut self, turn: &Turn, more: More) {

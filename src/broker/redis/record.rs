@@ -101,9 +101,10 @@ pub(super) fn decode(bytes: Vec<u8>) -> (Envelope, Option<String>) {
     };
     let mut envelope = Envelope { payload: record.payload, ..Envelope::default() };
     let metadata = &mut envelope.metadata;
-    metadata.content_type = match record.is_protobuf {
-        true => Some(Name::from_static(CONTENT_TYPE)),
-        false => record.content_type.map(Name::from),
+    metadata.content_type = if record.is_protobuf {
+        Some(Name::from_static(CONTENT_TYPE))
+    } else {
+        record.content_type.map(Name::from)
     };
     metadata.content_encoding = record.content_encoding.map(Into::into);
     metadata.message_type = record.message_type.map(Name::from);

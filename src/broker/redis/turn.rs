@@ -145,12 +145,8 @@ mod tests {
     #[test]
     fn an_answer_is_read() {
         let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let answer = Value::Array(vec![
-            Value::Int(20),
-            bulk("9007199254740977"),
-            bulk("3"),
-            bulk("m"),
-        ]);
+        let answer =
+            Value::Array(vec![Value::Int(20), bulk("9007199254740977"), bulk("3"), bulk("m")]);
         let Ok(Answer::Claimed { more, messages }) = Answer::read(answer) else { panic!() };
         assert_eq!(more, More::After(Duration::from_millis(20)));
         let hand_out = HandOut { place: 9_007_199_254_740_977, returns: 3 };

@@ -87,14 +87,9 @@ if ARGV[4] == '1' then
   end
 end
 
--- Which lines the next `count` messages are taken from, one after the other.
+-- Which lines the next `count` messages are taken from, one after the other, where there are several.
 local function plan(count)
   local lines, has = {}, {}
-  if order == '0' then
-    local there = ready(name, order)
-    for i = 1, math.min(count, there) do lines[i] = 0 end
-    return lines
-  end
   for line = 0, LINES[order] - 1 do
     has[line] = call('LLEN', P .. 'w' .. line .. ':' .. name)
       + call('ZCARD', P .. 'r' .. line .. ':' .. name)
@@ -172,16 +167,22 @@ while #claimed < room and bytes < most and not drained do
   if #claimed > 0 then
     count = math.max(1, math.min(count, math.floor((most - bytes) * #claimed / bytes)))
   end
-  local lines = plan(count)
-  drained = #lines < count
-  local counts, found = {}, {}
-  for _, line in ipairs(lines) do counts[line] = (counts[line] or 0) + 1 end
-  for line, of_line in pairs(counts) do found[line] = { 0, take(line, of_line) } end
-  for _, line in ipairs(lines) do
-    local of_line = found[line]
-    of_line[1] = of_line[1] + 1
-    local message = of_line[2][of_line[1]]
-    if message then hand_out(message[1], message[2], message[3]) end
+  if order == '0' then
+    local found = take(0, count)
+    drained = #found < count
+    for _, message in ipairs(found) do hand_out(message[1], message[2], message[3]) end
+  else
+    local lines = plan(count)
+    drained = #lines < count
+    local counts, found = {}, {}
+    for _, line in ipairs(lines) do counts[line] = (counts[line] or 0) + 1 end
+    for line, of_line in pairs(counts) do found[line] = { 0, take(line, of_line) } end
+    for _, line in ipairs(lines) do
+      local of_line = found[line]
+      of_line[1] = of_line[1] + 1
+      local message = of_line[2][of_line[1]]
+      if message then hand_out(message[1], message[2], message[3]) end
+    end
   end
   at_once = at_once * 2
 end

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn memory_that_is_nearly_full_is_a_warning() {
-        let of = |used, most| {
+        let of = |used: u64, most: u64| {
             memory(&with(|it| {
                 (it.used_memory, it.max_memory) = (Some(used << 20), Some(most << 20))
             }))
