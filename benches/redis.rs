@@ -167,6 +167,18 @@ impl Bed {
         rate
     }
 
+    /// The same at the port, without an agent.
+    async fn drain(&self) -> f64 {
+        let started = Instant::now();
+        let prefetch = u16::try_from(AT_ONCE).expect("it is small");
+        let broker = self.client.broker();
+        let mut deliveries = broker.consume("counter", prefetch).await.expect("it is there");
+        for _ in 0..MESSAGES {
+            deliveries.next().await.expect("the bus is open").ack();
+        }
+        rate(MESSAGES, started)
+    }
+
     /// The same by the bare client: each turn settles what the last one claimed.
     async fn handle_bare(&self) -> f64 {
         let started = Instant::now();
@@ -233,7 +245,10 @@ async fn main() {
         return;
     }
     let [mut bare_publish, mut publish, mut bare_handle, mut handle] = [const { Vec::new() }; 4];
+    let mut drain = Vec::new();
     for _ in 0..ROUNDS {
+        bed.publish(MESSAGES).await;
+        drain.push(bed.drain().await);
         bare_publish.push(bed.publish_bare().await);
         bare_handle.push(bed.handle_bare().await);
         publish.push(bed.publish(MESSAGES).await);

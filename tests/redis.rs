@@ -109,9 +109,11 @@ async fn counts(broker: &Redis, right: impl Fn(QueueStats) -> bool) {
 
 async fn stage(broker: &Redis, stage: Stage) -> String {
     let mut health = broker.health();
-    let reached = timeout(DEADLINE, health.wait_for(|health| health.stage == stage)).await;
-    let found = reached.map(|health| health.expect("the bus is there").detail.clone());
-    found.unwrap_or_else(|_| panic!("not {stage}, but {:?}", *broker.health().borrow()))
+    let reached = async || {
+        let health = health.borrow_and_update().clone();
+        (health.stage == stage).then_some(health.detail)
+    };
+    eventually(&format!("the stage {stage}"), reached).await
 }
 
 /// Takes and acks all numbers up to `count`, each at least once.
