@@ -218,7 +218,7 @@ mod tests {
     fn memory_that_is_nearly_full_is_a_warning() {
         let of = |used: u64, most: u64| {
             memory(&with(|it| {
-                (it.used_memory, it.max_memory) = (Some(used << 20), Some(most << 20))
+                (it.used_memory, it.max_memory) = (Some(used << 20), Some(most << 20));
             }))
         };
         assert!(matches!(of(79, 100), Verdict::Ok(_)));
