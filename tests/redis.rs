@@ -18,8 +18,8 @@ use std::{
 use agentbus::{
     Envelope, Name, Pattern,
     broker::{
-        Broker, DeadLetterLimits, Deliveries, Delivery, Destination, PublishError, QueueRole,
-        QueueSpec, QueueStats, Stage,
+        Broker, DeadLetterLimits, Deliveries, Delivery, Destination, PublishError, QueueError,
+        QueueRole, QueueSpec, QueueStats, Stage, TopologyError,
         redis::{Redis, RedisOptions},
     },
     message::{FailureKind, Id, Metadata, Timestamp},
@@ -368,6 +368,47 @@ async fn a_server_that_has_lost_everything_is_set_up_again() {
     publish_surely(&broker, 2).await;
     assert_eq!(number(&next(&mut deliveries).await), 2);
     stage(&broker, Stage::Consuming).await;
+}
+
+#[tokio::test]
+async fn passive_declaration_makes_nothing_but_bindings() {
+    let Some(server) = RedisServer::start(&[]).await else { return };
+    let passive = RedisOptions { passive: true, ..options(&server.url()) };
+    let observer = connect(passive).await;
+    let missing = observer.declare(&work(9)).await.unwrap_err();
+    assert!(matches!(missing, TopologyError::Missing { .. }), "{missing}");
+    assert_eq!(server.say::<Vec<String>>(&["KEYS", "*"]).await.unwrap(), Vec::<String>::new());
+    let broker = connect(options(&server.url())).await;
+    declare(&broker).await;
+    let more = work(5).bind(Pattern::parse("more").unwrap());
+    observer.declare(&more).await.expect("whatever it is");
+    let topic = Name::from_static("more");
+    observer.publish(Destination::Topic(&topic), numbered(1)).await.expect("it is bound");
+    assert_eq!(broker.stats("q").await.unwrap().ready, 1);
+}
+
+#[tokio::test]
+async fn a_queue_that_vanishes_is_kept_up_for_as_long_as_it_is_consumed_from() {
+    let Some(server) = RedisServer::start(&[]).await else { return };
+    let broker = connect(options(&server.url())).await;
+    let role = QueueRole::Private { max_length: 9, expires: Duration::from_mins(1) };
+    let mut consumers = Vec::new();
+    for name in ["left", "kept"] {
+        broker.declare(&QueueSpec::new(name, role.clone())).await.unwrap();
+        consumers.push(broker.consume(name, 1).await.unwrap());
+    }
+    consumers.remove(0);
+    eventually("nobody consumes", async || {
+        (broker.stats("left").await.unwrap().consumers == 0).then_some(())
+    })
+    .await;
+    server.tell(&["FLUSHALL"]).await;
+    server.tell(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    eventually("a queue that is made again", async || {
+        broker.stats("kept").await.is_ok_and(|stats| stats.consumers == 1).then_some(())
+    })
+    .await;
+    assert!(matches!(broker.stats("left").await, Err(QueueError::NotFound { .. })));
 }
 
 #[tokio::test]

@@ -69,10 +69,6 @@ async fn connect_one(config: &Config) -> Result<Arc<dyn Broker>, ConnectError> {
         }
         #[cfg(feature = "redis")]
         BusUrl::Redis(url) => {
-            if config.declare == crate::config::Declare::Passive {
-                let reason = "nobody but agentbus makes queues on Redis; use `active`".to_owned();
-                return Err(super::redis::ConnectError::Option { option: "declare", reason }.into());
-            }
             let options = redis_options(config, url);
             Ok(Arc::new(super::redis::Redis::connect(options).await?))
         }
@@ -91,6 +87,7 @@ async fn connect_one(config: &Config) -> Result<Arc<dyn Broker>, ConnectError> {
 fn redis_options(config: &Config, url: &crate::config::RedisUrl) -> super::redis::RedisOptions {
     super::redis::RedisOptions {
         exchange: config.exchange.clone().into(),
+        passive: config.declare == crate::config::Declare::Passive,
         heartbeat: config.effective_heartbeat(),
         confirm_window: config.confirm_window.into(),
         publish_timeout: config.publish_timeout,

@@ -16,62 +16,94 @@ use crate::{
         bus::Bus,
         eventually,
         rabbitmq::{self, control},
+        redis,
     },
 };
 
-/// Two buses with the same names: that of a test, and one in a virtual host of its own.
+/// What is moved from, and to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pair {
+    /// From one virtual host of a RabbitMQ to another.
+    RabbitMqs,
+    ToRedis,
+    FromRedis,
+}
+
+/// Two buses with the same names: one on RabbitMQ, and one in a virtual host of its own or on Redis.
 struct Buses {
-    old: Bus,
+    old: Arc<dyn Broker>,
     new: Arc<dyn Broker>,
     from: String,
     to: String,
-    vhost: String,
+    rabbitmq: Bus,
+    vhost: Option<String>,
 }
 
 impl Buses {
-    async fn find() -> Option<Self> {
-        let old = Bus::rabbitmq().await?;
-        let vhost = format!("agentbus-test-{}", Id::new());
-        let from = rabbitmq::address(&old.config);
-        let BusUrl::Amqp(url) = &old.config.bus else { unreachable!("it is a RabbitMQ") };
-        let (user, name) = (url.username().to_owned(), vhost.clone());
-        let made = tokio::task::spawn_blocking(move || {
-            control(&["add_vhost", &name])
-                && control(&["set_permissions", "-p", &name, &user, ".*", ".*", ".*"])
-        });
-        if !made.await.unwrap() {
-            rabbitmq::skipped("it needs a virtual host of its own, and `rabbitmqctl` is denied");
-            return None;
-        }
-        let (login, rest) = from.rsplit_once('@').expect("an address with a user");
-        let host = rest.split('/').next().expect("an address with a host");
-        let to = format!("{login}@{host}/{vhost}");
-        let mut config = old.config.clone();
-        config.bus = to.parse().expect("an address like the one before");
-        let new = connect(&config).await.expect("the broker was there a moment ago");
-        Some(Self { old, new, from, to, vhost })
+    async fn find(pair: Pair) -> Option<Self> {
+        let rabbitmq = Bus::rabbitmq().await?;
+        let address = rabbitmq::address(&rabbitmq.config);
+        let (vhost, url) = if pair == Pair::RabbitMqs {
+            let vhost = own_vhost(&rabbitmq).await?;
+            let (login, rest) = address.rsplit_once('@').expect("an address with a user");
+            let host = rest.split('/').next().expect("an address with a host");
+            let url = format!("{login}@{host}/{vhost}");
+            (Some(vhost), url)
+        } else {
+            redis::config()?;
+            (None, redis::url())
+        };
+        let mut config = rabbitmq.config.clone();
+        config.bus = url.parse().expect("an address");
+        let other = connect(&config).await.expect("it was there a moment ago");
+        let one = rabbitmq.broker().clone();
+        let (old, new, from, to) = match pair {
+            Pair::RabbitMqs | Pair::ToRedis => (one, other, address, url),
+            Pair::FromRedis => (other, one, url, address),
+        };
+        Some(Self { old, new, from, to, rabbitmq, vhost })
     }
 
     /// The name of a queue on both.
     fn queue(&self, name: &str) -> String {
-        self.old.queue(name)
+        self.rabbitmq.queue(name)
     }
 
     fn program(&self, more: &[&str]) -> Command {
         let mut command = bare(&["move", "--from", &self.from, "--to", &self.to]);
         command
             .args(more)
-            .env("AGENTBUS_EXCHANGE", &self.old.config.exchange)
-            .env("AGENTBUS_QUEUE_PREFIX", &self.old.config.queue_prefix);
+            .env("AGENTBUS_EXCHANGE", &self.rabbitmq.config.exchange)
+            .env("AGENTBUS_QUEUE_PREFIX", &self.rabbitmq.config.queue_prefix);
         command
     }
 }
 
 impl Drop for Buses {
     fn drop(&mut self) {
-        let deleted = control(&["delete_vhost", &self.vhost]);
-        assert!(deleted || std::thread::panicking(), "`{}` could not be removed", self.vhost);
+        if let Some(vhost) = &self.vhost {
+            let deleted = control(&["delete_vhost", vhost]);
+            assert!(deleted || std::thread::panicking(), "`{vhost}` could not be removed");
+        } else {
+            redis::sweep(&self.rabbitmq.config.clone().with_bus(redis::url().parse().unwrap()));
+        }
     }
+}
+
+/// Makes a virtual host; none where that is denied, which has been said then.
+async fn own_vhost(bus: &Bus) -> Option<String> {
+    let vhost = format!("agentbus-test-{}", Id::new());
+    let BusUrl::Amqp(url) = &bus.config.bus else { unreachable!("it is a RabbitMQ") };
+    let (user, name) = (url.username().to_owned(), vhost.clone());
+    let made = tokio::task::spawn_blocking(move || {
+        control(&["add_vhost", &name])
+            && control(&["set_permissions", "-p", &name, &user, ".*", ".*", ".*"])
+    });
+    if made.await.unwrap() {
+        return Some(vhost);
+    }
+    rabbitmq::skipped("it needs a virtual host of its own, and `rabbitmqctl` is denied");
+    None
 }
 
 fn specs(agent: &str, max_length: u64) -> [QueueSpec; 2] {
@@ -117,10 +149,16 @@ async fn take(bus: &Arc<dyn Broker>, queue: &str) -> Vec<(u32, Envelope)> {
 
 #[tokio::test]
 async fn queues_and_dead_letters_are_moved_as_they_are() {
-    let Some(buses) = Buses::find().await else { return };
+    for pair in [Pair::RabbitMqs, Pair::ToRedis, Pair::FromRedis] {
+        let Some(buses) = Buses::find(pair).await else { return };
+        move_all(&buses).await;
+    }
+}
+
+async fn move_all(buses: &Buses) {
     let (data, letters_of) = (&*buses.queue("data"), &*buses.queue("data.dlq"));
-    declare(buses.old.broker(), data, 1000).await;
-    fill(buses.old.broker(), data, 0..500).await;
+    declare(&buses.old, data, 1000).await;
+    fill(&buses.old, data, 0..500).await;
     let mut letter = message(7);
     letter.metadata.failure = Some(Box::new(Failure {
         kind: FailureKind::Rejected,
@@ -131,7 +169,7 @@ async fn queues_and_dead_letters_are_moved_as_they_are() {
         attempts: 2,
         at: Timestamp::now(),
     }));
-    buses.old.broker().publish(Destination::Queue(letters_of), letter.clone()).await.unwrap();
+    buses.old.publish(Destination::Queue(letters_of), letter.clone()).await.unwrap();
 
     let said = run(buses.program(&["--agent", "data"])).await.with_code(2);
     assert!(said.err.contains("--create"), "{}", said.err);
@@ -148,7 +186,7 @@ async fn queues_and_dead_letters_are_moved_as_they_are() {
     assert_eq!(rows[letters_of], 1);
 
     for queue in [data, letters_of] {
-        assert_eq!(buses.old.broker().stats(queue).await.unwrap().ready, 0);
+        assert_eq!(buses.old.stats(queue).await.unwrap().ready, 0);
     }
     let moved = take(&buses.new, data).await;
     let numbers: Vec<_> = moved.iter().map(|(number, _)| *number).collect();
@@ -165,12 +203,18 @@ async fn queues_and_dead_letters_are_moved_as_they_are() {
 
 #[tokio::test]
 async fn killed_in_the_middle_it_goes_on_and_loses_nothing() {
-    let Some(buses) = Buses::find().await else { return };
+    for pair in [Pair::RabbitMqs, Pair::ToRedis] {
+        let Some(buses) = Buses::find(pair).await else { return };
+        kill_and_go_on(&buses).await;
+    }
+}
+
+async fn kill_and_go_on(buses: &Buses) {
     let data = &*buses.queue("data");
-    for bus in [buses.old.broker(), &buses.new] {
+    for bus in [&buses.old, &buses.new] {
         declare(bus, data, 10_000).await;
     }
-    fill(buses.old.broker(), data, 0..600).await;
+    fill(&buses.old, data, 0..600).await;
     for signal in ["-KILL", "-INT"] {
         let mut command = buses.program(&[data, "--rate", "300", "--window", "16"]);
         let child = command.spawn().unwrap();
@@ -183,7 +227,7 @@ async fn killed_in_the_middle_it_goes_on_and_loses_nothing() {
         assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
         let said = ended(child).await;
         assert_eq!(said.code, (signal == "-INT").then_some(130), "{said:?}");
-        assert!(buses.old.broker().stats(data).await.unwrap().ready > 0, "{signal} came in time");
+        assert!(buses.old.stats(data).await.unwrap().ready > 0, "{signal} came in time");
     }
     run(buses.program(&[data])).await.with_code(0);
     let mut copies = BTreeMap::<u32, Vec<_>>::new();
@@ -198,11 +242,11 @@ async fn killed_in_the_middle_it_goes_on_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_full_queue_stops_it_and_there_is_no_message_in_neither() {
-    let Some(buses) = Buses::find().await else { return };
+    let Some(buses) = Buses::find(Pair::RabbitMqs).await else { return };
     let data = &*buses.queue("data");
-    declare(buses.old.broker(), data, 1000).await;
+    declare(&buses.old, data, 1000).await;
     declare(&buses.new, data, 50).await;
-    fill(buses.old.broker(), data, 0..200).await;
+    fill(&buses.old, data, 0..200).await;
     let mut command = buses.program(&[data, "--window", "8", "--json"]);
     command.env("AGENTBUS_PUBLISH_TIMEOUT", "1s");
     let said = run(command).await.with_code(1);
@@ -211,7 +255,7 @@ async fn a_full_queue_stops_it_and_there_is_no_message_in_neither() {
     assert!(moved >= 50 && moved + left >= 200, "{row}");
     assert!(row["error"].as_str().unwrap().contains("full"), "{row}");
     let mut numbers: Vec<u32> = Vec::new();
-    for (bus, queue) in [(buses.old.broker(), data), (&buses.new, data)] {
+    for (bus, queue) in [(&buses.old, data), (&buses.new, data)] {
         numbers.extend(take(bus, queue).await.iter().map(|(number, _)| *number));
     }
     numbers.sort_unstable();
@@ -221,11 +265,17 @@ async fn a_full_queue_stops_it_and_there_is_no_message_in_neither() {
 
 #[tokio::test]
 async fn each_message_finds_its_lane() {
-    let Some(buses) = Buses::find().await else { return };
+    for pair in [Pair::RabbitMqs, Pair::ToRedis, Pair::FromRedis] {
+        let Some(buses) = Buses::find(pair).await else { return };
+        move_lanes(&buses, pair).await;
+    }
+}
+
+async fn move_lanes(buses: &Buses, pair: Pair) {
     let laned = &*buses.queue("laned");
     let [urgent_lane, ..] =
         &["urgent", "high", "low"].map(|lane| buses.queue(&format!("laned.{lane}")));
-    for bus in [buses.old.broker(), &buses.new] {
+    for bus in [&buses.old, &buses.new] {
         for spec in specs(laned, 1000) {
             let lanes = spec.name.ends_with(".dlq").then_some(Priorities::Off);
             bus.declare(&spec.priorities(lanes.unwrap_or(Priorities::Lanes))).await.unwrap();
@@ -233,25 +283,30 @@ async fn each_message_finds_its_lane() {
     }
     let mut urgent = message(1);
     urgent.metadata.priority = Some(Priority::URGENT);
-    buses.old.broker().publish(Destination::Queue(laned), urgent).await.unwrap();
-    fill(buses.old.broker(), laned, 2..4).await;
+    buses.old.publish(Destination::Queue(laned), urgent).await.unwrap();
+    fill(&buses.old, laned, 2..4).await;
     let said = run(buses.program(&["--agent", "laned", "--json"])).await.with_code(0);
     let rows = said.json();
     let moved = |queue: &str| {
-        rows.iter().find(|row| row["queue"] == queue).unwrap()["moved"].as_u64().unwrap()
+        let row = rows.iter().find(|row| row["queue"] == queue);
+        row.map_or(0, |row| row["moved"].as_u64().unwrap())
     };
-    assert_eq!((moved(laned), moved(urgent_lane)), (2, 1));
+    // On Redis, lanes are within their queue.
+    let of_lane = u64::from(pair != Pair::FromRedis);
+    assert_eq!((moved(laned), moved(urgent_lane)), (3 - of_lane, of_lane), "{pair:?}");
     assert_eq!(buses.new.stats(laned).await.unwrap().ready, 3);
-    assert_eq!(take(&buses.new, urgent_lane).await.len(), 1);
+    let queue = if pair == Pair::ToRedis { laned } else { urgent_lane };
+    let first = take(&buses.new, queue).await.remove(0);
+    assert_eq!(first.0, 1, "{pair:?}: the urgent one comes first");
 }
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused() {
-    let Some(buses) = Buses::find().await else { return };
+    let Some(buses) = Buses::find(Pair::RabbitMqs).await else { return };
     let data = &*buses.queue("data");
-    declare(buses.old.broker(), data, 10).await;
+    declare(&buses.old, data, 10).await;
     let mut command = bare(&["move", "--from", &buses.from, "--to", &buses.from, data]);
-    command.env("AGENTBUS_EXCHANGE", &buses.old.config.exchange);
+    command.env("AGENTBUS_EXCHANGE", &buses.rabbitmq.config.exchange);
     let said = run(command).await.with_code(2);
     assert!(said.err.contains("the same bus"), "{}", said.err);
     let said = run(buses.program(&[])).await.with_code(2);

@@ -54,7 +54,7 @@ impl RedisInbox {
             losses: seen,
             _guard: guard,
         };
-        bus.declare(&spec).await.map_err(|error| match error {
+        bus.make(&spec).await.map_err(|error| match error {
             TopologyError::Closed { .. } => QueueError::Closed,
             error => QueueError::Unavailable { reason: error.to_string(), source: None },
         })?;

@@ -90,10 +90,12 @@ impl Redis {
         let bus = Arc::new(Bus::new(options, link, health));
         let limits = DeadLetterLimits { overflow: Overflow::DropOldest, ..Default::default() };
         let aside = QueueSpec::new(bus.undeliverable(), QueueRole::DeadLetters(limits));
-        bus.declare(&aside).await.map_err(|error| ConnectError::Refused {
-            host: bus.options.addresses(),
-            reason: error.to_string(),
-        })?;
+        if !bus.options.passive {
+            bus.declare(&aside).await.map_err(|error| ConnectError::Refused {
+                host: bus.options.addresses(),
+                reason: error.to_string(),
+            })?;
+        }
         let ended = CancellationToken::new();
         tokio::spawn(ticker::run(bus.clone()));
         tokio::spawn(declare_again(bus.clone()));

@@ -40,6 +40,9 @@ pub struct RedisOptions {
     pub heartbeat: Duration,
     /// Name of the bus: it is in all of its keys, between braces, which keep them on one node.
     pub exchange: Name,
+    /// Whether queues are only expected to be there: declaring one makes none, compares nothing, and
+    /// binds its patterns.
+    pub passive: bool,
     /// How many published messages may wait for their confirmation at a time.
     pub confirm_window: usize,
     /// How long a publish waits, from the call to the confirmation.
@@ -186,6 +189,7 @@ impl Default for RedisOptions {
             tls: false,
             heartbeat: Duration::from_secs(10),
             exchange: Name::from_static("agentbus.events"),
+            passive: false,
             confirm_window: 256,
             publish_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),

@@ -29,6 +29,8 @@ enum Declared {
     There(u64),
     /// It is there, and is something else.
     Other(String),
+    /// It is not there, and is not to be made.
+    Missing,
 }
 
 impl Bus {
@@ -38,9 +40,10 @@ impl Bus {
             return Err(TopologyError::Closed { queue: spec.name.clone() });
         }
         spec.check_name()?;
-        let kept_aside = match self.declare_once(spec).await? {
+        let kept_aside = match self.declare_once(spec, self.options.passive).await? {
             Declared::Made(count) | Declared::There(count) => count,
             Declared::Other(theirs) => return Err(mismatch(spec, &theirs)),
+            Declared::Missing => return Err(TopologyError::Missing { name: spec.name.clone() }),
         };
         {
             let mut declared = self.declared();
@@ -56,12 +59,22 @@ impl Bus {
         Ok(())
     }
 
+    /// Makes a queue of this process's own, which is there for nobody else to make.
+    pub(super) async fn make(&self, spec: &QueueSpec) -> Result<(), TopologyError> {
+        if let Declared::Other(theirs) = self.declare_once(spec, false).await? {
+            return Err(mismatch(spec, &theirs));
+        }
+        self.declared().insert(spec.name.clone(), spec.clone());
+        Ok(())
+    }
+
     /// Declares what was declared before, after it may have been lost.
     pub(super) async fn declare_again(
         self: &Arc<Self>,
         spec: &QueueSpec,
     ) -> Result<(), TopologyError> {
-        match self.declare_once(spec).await? {
+        let is_ours = self.inboxes().contains_key(&spec.name);
+        match self.declare_once(spec, self.options.passive && !is_ours).await? {
             Declared::Made(_) => {
                 // The replies in it are lost.
                 if let Some(losses) = self.inboxes().get(&spec.name) {
@@ -71,15 +84,23 @@ impl Bus {
             }
             Declared::There(_) => Ok(()),
             Declared::Other(theirs) => Err(mismatch(spec, &theirs)),
+            Declared::Missing => Err(TopologyError::Missing { name: spec.name.clone() }),
         }
     }
 
-    async fn declare_once(&self, spec: &QueueSpec) -> Result<Declared, TopologyError> {
-        let fields = fields(spec);
-        let text: Vec<String> = arguments(&spec.role, spec.order())
-            .into_iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+    /// Makes a queue, or, where that is `passive`, looks whether it is there; changes its bindings.
+    async fn declare_once(
+        &self,
+        spec: &QueueSpec,
+        passive: bool,
+    ) -> Result<Declared, TopologyError> {
+        let (fields, arguments) = if passive {
+            Default::default()
+        } else {
+            (fields(spec), arguments(&spec.role, spec.order()))
+        };
+        let text: Vec<String> =
+            arguments.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut call = self.keys.call(&DECLARE);
         call.push(spec.name.as_str()).push(text.join("\n")).push(2 * fields.len());
         for (field, value) in fields {
@@ -96,6 +117,7 @@ impl Bus {
         Ok(match result.as_str() {
             "made" => Declared::Made(count()),
             "there" => Declared::There(count()),
+            "missing" => Declared::Missing,
             _ => Declared::Other(redis::from_redis_value(rest).unwrap_or_default()),
         })
     }

@@ -28,6 +28,7 @@ use crate::{
     broker::{
         Deliveries, Delivery, QueueError, Settle, Verdict,
         consumers::{Consumer, Consumers},
+        limits::Limits,
     },
     contract::Name,
 };
@@ -445,6 +446,14 @@ impl Reader {
                 .is_some_and(|reader| std::ptr::eq(Arc::as_ptr(reader), self))
             {
                 readers.remove(&self.queue);
+            }
+            // What vanishes without consumers is not kept up any longer.
+            let mut declared = bus.declared();
+            if declared
+                .get(&self.queue)
+                .is_some_and(|spec| Limits::of(&spec.role).expires.is_some())
+            {
+                declared.remove(&self.queue);
             }
         }
         is_idle

@@ -1,10 +1,14 @@
--- Makes a queue, or finds it, and changes its bindings. ARGV: the queue; what it is, as text; how
--- many arguments follow, with names and values; how many patterns are bound, and which; which are
+-- Makes a queue, or finds it, and changes its bindings. ARGV: the queue; what it is, as text, or ''
+-- where it must be there, whatever it is; how many arguments follow, with names and values; how many patterns are bound, and which; which are
 -- bound no more.
--- Returns 'made' or 'there', and how much is kept aside; or 'other' and what the queue is.
+-- Returns 'made' or 'there', and how much is kept aside; 'missing'; or 'other' and what the queue is.
 local name, m = ARGV[1], P .. 'm:' .. ARGV[1]
 local spec = call('HGET', m, 's')
-if spec and spec ~= ARGV[2] then return { 'other', spec } end
+if ARGV[2] == '' then
+  if not spec then return { 'missing', '' } end
+elseif spec and spec ~= ARGV[2] then
+  return { 'other', spec }
+end
 local at = 4 + tonumber(ARGV[3])
 if not spec then
   call('HSET', m, 's', ARGV[2], unpack(ARGV, 4, at - 1))
