@@ -254,8 +254,11 @@ async fn main() {
         publish.push(bed.publish(MESSAGES).await);
         handle.push(bed.handle().await);
     }
-    for (what, ours, bare) in [("publish", publish, bare_publish), ("handle", handle, bare_handle)]
-    {
+    for (what, ours, bare) in [
+        ("publish", publish, bare_publish),
+        ("handle, typed", handle, bare_handle.clone()),
+        ("handle, at the port", drain, bare_handle),
+    ] {
         let (ours, bare) = (median(ours), median(bare));
         println!("{what}: ours {ours:.0}/s, bare {bare:.0}/s, ratio {:.2}", ours / bare);
     }
