@@ -129,7 +129,7 @@ fn message(number: u32) -> Envelope {
 
 async fn fill(bus: &Arc<dyn Broker>, queue: &str, numbers: std::ops::Range<u32>) {
     // Few enough at a time to be sent in their order.
-    for some in numbers.collect::<Vec<_>>().chunks(50) {
+    for some in numbers.collect::<Vec<_>>().chunks(20) {
         let sent = some.iter().map(|it| bus.publish(Destination::Queue(queue), message(*it)));
         futures::future::try_join_all(sent).await.unwrap();
     }
