@@ -18,6 +18,7 @@ use super::{
     context::Duty,
     conversation::FollowUps,
     counts::Counters,
+    crew::{Crew, Hand, Task},
     endpoint::{Endpoint, Reply},
     error::Fault,
     health::{HealthBoard, Noted, Trouble},
@@ -88,37 +89,56 @@ pub(super) struct Source {
 }
 
 impl<A: Agent> Worker<A> {
-    /// Hands each delivery to a task of its own, until told to stop.
+    /// Has a crew handle the deliveries, until told to stop.
     ///
     /// The prefetch bounds how many there are at a time.
     pub(super) async fn consume(self: Arc<Self>, mut deliveries: Deliveries, source: Source) {
+        // Tokens of the crew's own, since each look at one takes its lock.
+        let abandon = self.lifecycle.abandon.child_token();
+        let stop = self.lifecycle.stop.child_token();
         loop {
-            let delivery = tokio::select! {
-                biased;
-                () = self.lifecycle.stop.cancelled() => break,
-                delivery = deliveries.next() => delivery,
-            };
-            let Some(delivery) = delivery else {
-                let again = self.consume_again(&source);
-                match self.lifecycle.stop.run_until_cancelled(again).await.flatten() {
-                    Some(renewed) => deliveries = renewed,
-                    None => break,
-                }
-                continue;
-            };
-            let (worker, source) = (Arc::clone(&self), source.clone());
-            let counters = Arc::clone(&self.counters);
-            self.lifecycle.tasks.spawn(async move {
-                let _in_flight = counters.in_flight.hold();
-                let abandon = worker.lifecycle.abandon.clone();
-                if delivery.envelope().topic.is_none() {
-                    // Watches for itself: what it takes out of the store must go back there.
-                    return worker.process(delivery, source).await;
-                }
-                abandon.run_until_cancelled(worker.process(delivery, source)).await;
-            });
+            let (crew, first) = Crew::new(deliveries, stop.clone());
+            self.put_to_work(first, &source, &abandon);
+            let ended = stop.run_until_cancelled(crew.ended()).await;
+            // What was fetched and not begun goes back.
+            crew.close();
+            if ended.is_none() {
+                break;
+            }
+            match stop.run_until_cancelled(self.consume_again(&source)).await.flatten() {
+                Some(renewed) => deliveries = renewed,
+                None => break,
+            }
         }
-        // What was fetched and not begun goes back with the stream.
+    }
+
+    fn put_to_work(self: &Arc<Self>, hand: Hand, source: &Source, abandon: &CancellationToken) {
+        let (worker, source, abandon) = (Arc::clone(self), source.clone(), abandon.clone());
+        self.lifecycle.tasks.spawn(async move {
+            let work = worker.work(&hand, &source, &abandon);
+            abandon.run_until_cancelled(work).await;
+        });
+    }
+
+    /// Handles one delivery after the other.
+    async fn work(self: &Arc<Self>, hand: &Hand, source: &Source, abandon: &CancellationToken) {
+        while let Task::Handle(delivery, another) = hand.next().await {
+            if let Some(another) = another {
+                self.put_to_work(another, source, abandon);
+            }
+            if delivery.envelope().topic.is_none() {
+                // Watches for itself: what it takes out of the store must go back there.
+                let (worker, source) = (Arc::clone(self), source.clone());
+                self.lifecycle.tasks.spawn(async move {
+                    let _in_flight = worker.counters.in_flight.hold();
+                    worker.process(delivery, source).await;
+                });
+            } else {
+                let _in_flight = self.counters.in_flight.hold();
+                self.process(delivery, source.clone()).await;
+            }
+            hand.is_free();
+        }
     }
 
     /// Declares the queues and consumes once more, after somebody has deleted the queue; `None`
@@ -206,7 +226,7 @@ impl<A: Agent> Worker<A> {
         self.lifecycle.stop.run_until_cancelled(expire).await;
     }
 
-    async fn process(self: Arc<Self>, mut delivery: Delivery, mut source: Source) {
+    async fn process(&self, mut delivery: Delivery, mut source: Source) {
         let envelope = std::mem::take(delivery.envelope_mut());
         if envelope.metadata.replica.is_some() {
             // A replica's own copy, replayed: that replica is gone, so this one stands in for it.

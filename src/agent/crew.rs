@@ -1,0 +1,254 @@
+//! The tasks that take deliveries off one queue, and which of them takes the next.
+//!
+//! Each of them handles what it took by itself, and only then takes another: while handlers end
+//! without waiting, a message costs no task and no wake-up. Before one begins to handle, it sees to
+//! it that another is free to take what comes next, so a handler that waits, or blocks its thread,
+//! holds up nobody. There are never more than one more of them than messages being handled, and a
+//! few that are idle.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Wake, Waker},
+};
+
+use tokio::{
+    sync::Notify,
+    task::coop::{consume_budget, unconstrained},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Deliveries, Delivery};
+
+/// How many that have nothing to do are kept.
+const IDLE: usize = 2;
+
+/// The tasks that work through the deliveries of one consumer.
+#[derive(Debug)]
+pub(super) struct Crew {
+    /// Locked by whoever takes a delivery; before `roster` where both are.
+    intake: Mutex<Intake>,
+    roster: Mutex<Roster>,
+    /// Take no more.
+    stop: CancellationToken,
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct Intake {
+    /// None once they have ended.
+    deliveries: Option<Deliveries>,
+    /// Taken to see whether there is one.
+    next: Option<Delivery>,
+    /// Wakes whoever is free.
+    waker: Waker,
+}
+
+/// Who does what.
+#[derive(Debug, Default)]
+struct Roster {
+    next_id: u64,
+    /// Those that handle nothing at present: asleep, just awake, or still to be spawned.
+    free: usize,
+    /// Those of them that sleep.
+    asleep: Vec<(u64, Waker)>,
+    /// Whether something may have come since the deliveries were last looked at.
+    signal: bool,
+}
+
+/// One of the tasks.
+#[derive(Debug)]
+pub(super) struct Hand {
+    crew: Arc<Crew>,
+    id: u64,
+}
+
+/// What a hand is to do next.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Handle this; and first, where there is one, let another begin its work.
+    Handle(Delivery, Option<Hand>),
+    /// Go: there is nothing more to do, or there are enough others.
+    Leave,
+}
+
+/// Wakes one of a crew when a delivery has come.
+struct Bell(Weak<Crew>);
+
+impl Crew {
+    /// Makes a crew of one, which has to be put to work.
+    pub(super) fn new(deliveries: Deliveries, stop: CancellationToken) -> (Arc<Self>, Hand) {
+        let crew = Arc::new_cyclic(|crew| {
+            let waker = Arc::new(Bell(Weak::clone(crew))).into();
+            let intake = Intake { deliveries: Some(deliveries), next: None, waker };
+            let roster = Roster { next_id: 1, free: 1, ..Roster::default() };
+            Self { intake: intake.into(), roster: roster.into(), stop, ended: Notify::new() }
+        });
+        let first = Hand { crew: Arc::clone(&crew), id: 0 };
+        (crew, first)
+    }
+
+    /// Waits until the stream has ended.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
+    /// Takes no more; what was fetched and not begun goes back.
+    pub(super) fn close(&self) {
+        let mut intake = lock(&self.intake);
+        let left = (intake.deliveries.take(), intake.next.take());
+        drop(intake);
+        self.end();
+        drop(left);
+    }
+
+    /// Sends home those that sleep.
+    fn end(&self) {
+        let asleep = std::mem::take(&mut lock(&self.roster).asleep);
+        for (_, waker) in asleep {
+            waker.wake();
+        }
+        self.ended.notify_one();
+    }
+
+    /// Wakes one that sleeps, unless another is about to look anyway.
+    fn ring(&self) {
+        let mut roster = lock(&self.roster);
+        roster.signal = true;
+        let woken = roster.one_to_wake();
+        drop(roster);
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+    }
+}
+
+impl Intake {
+    /// Looks for a delivery; leaves word to be rung for where there is none.
+    fn poll(&mut self) -> Poll<Option<Delivery>> {
+        if let Some(next) = self.next.take() {
+            return Poll::Ready(Some(next));
+        }
+        let Some(deliveries) = &mut self.deliveries else { return Poll::Ready(None) };
+        let mut cx = Context::from_waker(&self.waker);
+        // The budget of the task is spent once a message, and its own waker must hear of that.
+        let polled = pin!(unconstrained(deliveries.next())).poll(&mut cx);
+        if let Poll::Ready(None) = polled {
+            self.deliveries = None;
+        }
+        polled
+    }
+}
+
+impl Roster {
+    fn one_to_wake(&mut self) -> Option<Waker> {
+        if self.asleep.len() < self.free {
+            return None;
+        }
+        self.asleep.pop().map(|(_, waker)| waker)
+    }
+
+    fn is_up(&mut self, id: u64) {
+        if let Some(at) = self.asleep.iter().position(|(asleep, _)| *asleep == id) {
+            self.asleep.swap_remove(at);
+        }
+    }
+}
+
+impl Hand {
+    /// Waits for something to do.
+    pub(super) async fn next(&self) -> Task {
+        consume_budget().await;
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Says that it is free again.
+    pub(super) fn is_free(&self) {
+        lock(&self.crew.roster).free += 1;
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Task> {
+        let crew = &*self.crew;
+        let mut intake = lock(&crew.intake);
+        loop {
+            if crew.stop.is_cancelled() {
+                drop(intake);
+                return Poll::Ready(self.leave());
+            }
+            lock(&crew.roster).signal = false;
+            match intake.poll() {
+                Poll::Ready(Some(delivery)) => {
+                    intake.next = match intake.poll() {
+                        Poll::Ready(next) => next,
+                        Poll::Pending => None,
+                    };
+                    let more = intake.next.is_some() || intake.deliveries.is_none();
+                    drop(intake);
+                    return Poll::Ready(self.begin(delivery, more));
+                }
+                Poll::Ready(None) => {
+                    drop(intake);
+                    crew.end();
+                    return Poll::Ready(self.leave());
+                }
+                Poll::Pending => {
+                    let mut roster = lock(&crew.roster);
+                    roster.is_up(self.id);
+                    if roster.signal {
+                        continue;
+                    }
+                    if roster.asleep.len() >= IDLE {
+                        roster.free -= 1;
+                        return Poll::Ready(Task::Leave);
+                    }
+                    roster.asleep.push((self.id, cx.waker().clone()));
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Leaves what comes next to another: one that is free, or a new one.
+    fn begin(&self, delivery: Delivery, more: bool) -> Task {
+        let mut roster = lock(&self.crew.roster);
+        roster.is_up(self.id);
+        roster.free -= 1;
+        if roster.free == 0 {
+            roster.free = 1;
+            let id = roster.next_id;
+            roster.next_id += 1;
+            drop(roster);
+            return Task::Handle(delivery, Some(Self { crew: Arc::clone(&self.crew), id }));
+        }
+        let woken = if more || roster.signal { roster.one_to_wake() } else { None };
+        drop(roster);
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+        Task::Handle(delivery, None)
+    }
+
+    fn leave(&self) -> Task {
+        let mut roster = lock(&self.crew.roster);
+        roster.is_up(self.id);
+        roster.free -= 1;
+        Task::Leave
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(crew) = self.0.upgrade() {
+            crew.ring();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
