@@ -97,7 +97,7 @@ impl Crew {
     /// Takes no more; what was fetched and not begun goes back.
     pub(super) fn close(&self) {
         let mut intake = lock(&self.intake);
-        let left = (intake.deliveries.take(), intake.next.take());
+        let left = (intake.next.take(), intake.deliveries.take());
         drop(intake);
         self.end();
         drop(left);
@@ -251,4 +251,146 @@ impl Wake for Bell {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        broker::{Settle, Verdict},
+        message::Envelope,
+    };
+
+    /// Notes the tags of what was given back.
+    #[derive(Debug, Default)]
+    struct Released(Mutex<Vec<u64>>);
+
+    impl Settle for Released {
+        fn settle(&self, tag: u64, verdict: Verdict) {
+            assert_eq!(verdict, Verdict::Release);
+            lock(&self.0).push(tag);
+        }
+    }
+
+    struct Queue {
+        sender: mpsc::Sender<Delivery>,
+        stop: CancellationToken,
+        released: Arc<Released>,
+        crew: Arc<Crew>,
+    }
+
+    impl Queue {
+        fn new() -> (Self, Hand) {
+            let (sender, receiver) = mpsc::channel(32);
+            let stop = CancellationToken::new();
+            let deliveries = Deliveries::new(receiver, CancellationToken::new());
+            let (crew, first) = Crew::new(deliveries, stop.clone());
+            (Self { sender, stop, released: Arc::default(), crew }, first)
+        }
+
+        fn send(&self, tag: u64) {
+            let settle = Arc::clone(&self.released) as Arc<dyn Settle>;
+            let delivery = Delivery::new(Envelope::default(), false, settle, tag);
+            self.sender.try_send(delivery).unwrap();
+        }
+    }
+
+    /// Returns what a hand handles, and whom it calls in.
+    async fn handles(hand: &Hand) -> (Delivery, Option<Hand>) {
+        match hand.next().await {
+            Task::Handle(delivery, another) => (delivery, another),
+            Task::Leave => panic!("there is something to do"),
+        }
+    }
+
+    async fn leaves(hand: &Hand) -> bool {
+        matches!(hand.next().await, Task::Leave)
+    }
+
+    #[tokio::test]
+    async fn another_takes_what_comes_while_one_handles() {
+        let (queue, first) = Queue::new();
+        queue.send(1);
+        let (one, second) = handles(&first).await;
+        let second = second.expect("nobody else is free");
+        let taking = tokio::spawn(async move { handles(&second).await });
+        tokio::task::yield_now().await;
+        queue.send(2);
+        let (two, third) = taking.await.unwrap();
+        assert!(third.is_some(), "the first is not free yet");
+        drop((one, two));
+        assert_eq!(*lock(&queue.released.0), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn one_that_sleeps_is_woken_for_what_waits_behind() {
+        let (queue, first) = Queue::new();
+        queue.send(1);
+        let (_one, second) = handles(&first).await;
+        let second = second.unwrap();
+        let taking = tokio::spawn(async move { handles(&second).await.1 });
+        tokio::task::yield_now().await;
+        first.is_free();
+        queue.send(2);
+        queue.send(3);
+        let (_two, third) = handles(&first).await;
+        assert!(third.is_none(), "the second is free");
+        assert!(taking.await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn one_alone_handles_what_ends_at_once() {
+        let (queue, first) = Queue::new();
+        queue.send(1);
+        let (_, second) = handles(&first).await;
+        let second = second.unwrap();
+        assert!(second.next().now_or_never().is_none());
+        for tag in 2..20 {
+            first.is_free();
+            queue.send(tag);
+            assert!(handles(&first).await.1.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_are_kept_idle_than_are_of_use() {
+        let (queue, first) = Queue::new();
+        let mut hands = vec![first];
+        for tag in 0..5 {
+            queue.send(tag);
+            let (_, another) = handles(hands.last().unwrap()).await;
+            hands.push(another.unwrap());
+        }
+        hands[..5].iter().for_each(Hand::is_free);
+        let left = hands.iter().filter(|hand| hand.next().now_or_never().is_some()).count();
+        assert_eq!(left, hands.len() - IDLE);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_after_the_stop_and_what_was_fetched_goes_back() {
+        let (queue, first) = Queue::new();
+        for tag in 1..=3 {
+            queue.send(tag);
+        }
+        let (one, second) = handles(&first).await;
+        queue.stop.cancel();
+        assert!(leaves(&second.unwrap()).await);
+        assert!(lock(&queue.released.0).is_empty());
+        queue.crew.close();
+        assert_eq!(*lock(&queue.released.0), [2, 3], "not what is being handled");
+        drop(one);
+    }
+
+    #[tokio::test]
+    async fn those_that_sleep_leave_when_the_stream_ends() {
+        let (queue, first) = Queue::new();
+        let leaving = tokio::spawn(async move { leaves(&first).await });
+        tokio::task::yield_now().await;
+        drop(queue.sender);
+        queue.crew.ended().await;
+        assert!(leaving.await.unwrap());
+    }
 }

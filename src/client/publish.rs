@@ -70,7 +70,7 @@ impl Client {
         options.apply(&mut envelope.metadata);
         let envelope = self.fill(origin, envelope, topic.name(), Terms::from(&topic));
         let id = envelope.metadata.message_id.clone().unwrap_or_else(Id::new);
-        self.shared.broker.publish(Destination::Topic(topic.name()), envelope).await?;
+        self.send(Destination::Topic(topic.name()), envelope).await?;
         Ok(id)
     }
 
@@ -118,6 +118,16 @@ impl Client {
         self.envelope_from(Origin::default(), envelope).await
     }
 
+    /// Publishes an envelope, and gives other tasks their turn, which the broker may not.
+    pub(crate) async fn send(
+        &self,
+        to: Destination<'_>,
+        envelope: Envelope,
+    ) -> Result<(), PublishError> {
+        consume_budget().await;
+        self.shared.broker.begin_publish(to, envelope).await
+    }
+
     pub(crate) async fn envelope_from(
         &self,
         origin: Origin<'_>,
@@ -139,7 +149,7 @@ impl Client {
         }
         let envelope = self.fill(origin, envelope, &topic, Terms::default());
         let id = envelope.metadata.message_id.clone().unwrap_or_else(Id::new);
-        self.shared.broker.publish(Destination::Topic(&topic), envelope).await?;
+        self.send(Destination::Topic(&topic), envelope).await?;
         Ok(id)
     }
 }

@@ -146,7 +146,7 @@ impl State {
             let Some(consumer) = self.consumers.next(&mut self.effects.gone) else { break };
             let Some(message) = self.ready.pop() else { break };
             let (id, releases) = (consumer.id, message.releases);
-            let envelope = (*message.envelope).clone();
+            let envelope = message.envelope.clone();
             let holder = Holder { consumer: id, connection: consumer.connection };
             let tag = self.unsettled.insert(holder, message);
             let delivery = Delivery::new(envelope, releases > 0, consumer.settle.clone(), tag)
