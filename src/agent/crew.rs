@@ -62,6 +62,8 @@ struct Roster {
 pub(super) struct Hand {
     crew: Arc<Crew>,
     id: u64,
+    /// Whether it has begun to handle something, and has not said since that it is free.
+    busy: bool,
 }
 
 /// What a hand is to do next.
@@ -85,7 +87,7 @@ impl Crew {
             let roster = Roster { next_id: 1, free: 1, ..Roster::default() };
             Self { intake: intake.into(), roster: roster.into(), stop, ended: Notify::new() }
         });
-        let first = Hand { crew: Arc::clone(&crew), id: 0 };
+        let first = Hand { crew: Arc::clone(&crew), id: 0, busy: false };
         (crew, first)
     }
 
@@ -157,26 +159,24 @@ impl Roster {
 }
 
 impl Hand {
-    /// Waits for something to do.
-    pub(super) async fn next(&self) -> Task {
+    /// Waits for something to do; what it handled before is done.
+    pub(super) async fn next(&mut self) -> Task {
         consume_budget().await;
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Says that it is free again.
-    pub(super) fn is_free(&self) {
-        lock(&self.crew.roster).free += 1;
-    }
-
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Task> {
-        let crew = &*self.crew;
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Task> {
+        let Self { crew, busy, .. } = self;
         let mut intake = lock(&crew.intake);
         loop {
+            let mut roster = lock(&crew.roster);
+            roster.signal = false;
+            roster.free += usize::from(std::mem::take(busy));
+            drop(roster);
             if crew.stop.is_cancelled() {
                 drop(intake);
                 return Poll::Ready(self.leave());
             }
-            lock(&crew.roster).signal = false;
             match intake.poll() {
                 Poll::Ready(Some(delivery)) => {
                     intake.next = match intake.poll() {
@@ -210,7 +210,8 @@ impl Hand {
     }
 
     /// Leaves what comes next to another: one that is free, or a new one.
-    fn begin(&self, delivery: Delivery, more: bool) -> Task {
+    fn begin(&mut self, delivery: Delivery, more: bool) -> Task {
+        self.busy = true;
         let mut roster = lock(&self.crew.roster);
         roster.is_up(self.id);
         roster.free -= 1;
@@ -219,7 +220,10 @@ impl Hand {
             let id = roster.next_id;
             roster.next_id += 1;
             drop(roster);
-            return Task::Handle(delivery, Some(Self { crew: Arc::clone(&self.crew), id }));
+            return Task::Handle(
+                delivery,
+                Some(Self { crew: Arc::clone(&self.crew), id, busy: false }),
+            );
         }
         let woken = if more || roster.signal { roster.one_to_wake() } else { None };
         drop(roster);
@@ -299,24 +303,24 @@ mod tests {
     }
 
     /// Returns what a hand handles, and whom it calls in.
-    async fn handles(hand: &Hand) -> (Delivery, Option<Hand>) {
+    async fn handles(hand: &mut Hand) -> (Delivery, Option<Hand>) {
         match hand.next().await {
             Task::Handle(delivery, another) => (delivery, another),
             Task::Leave => panic!("there is something to do"),
         }
     }
 
-    async fn leaves(hand: &Hand) -> bool {
+    async fn leaves(hand: &mut Hand) -> bool {
         matches!(hand.next().await, Task::Leave)
     }
 
     #[tokio::test]
     async fn another_takes_what_comes_while_one_handles() {
-        let (queue, first) = Queue::new();
+        let (queue, mut first) = Queue::new();
         queue.send(1);
-        let (one, second) = handles(&first).await;
-        let second = second.expect("nobody else is free");
-        let taking = tokio::spawn(async move { handles(&second).await });
+        let (one, second) = handles(&mut first).await;
+        let mut second = second.expect("nobody else is free");
+        let taking = tokio::spawn(async move { handles(&mut second).await });
         tokio::task::yield_now().await;
         queue.send(2);
         let (two, third) = taking.await.unwrap();
@@ -327,31 +331,29 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_sleeps_is_woken_for_what_waits_behind() {
-        let (queue, first) = Queue::new();
+        let (queue, mut first) = Queue::new();
         queue.send(1);
-        let (_one, second) = handles(&first).await;
-        let second = second.unwrap();
-        let taking = tokio::spawn(async move { handles(&second).await.1 });
+        let (_one, second) = handles(&mut first).await;
+        let mut second = second.unwrap();
+        let taking = tokio::spawn(async move { handles(&mut second).await.1 });
         tokio::task::yield_now().await;
-        first.is_free();
         queue.send(2);
         queue.send(3);
-        let (_two, third) = handles(&first).await;
+        let (_two, third) = handles(&mut first).await;
         assert!(third.is_none(), "the second is free");
         assert!(taking.await.unwrap().is_some());
     }
 
     #[tokio::test]
     async fn one_alone_handles_what_ends_at_once() {
-        let (queue, first) = Queue::new();
+        let (queue, mut first) = Queue::new();
         queue.send(1);
-        let (_, second) = handles(&first).await;
-        let second = second.unwrap();
+        let (_, second) = handles(&mut first).await;
+        let mut second = second.unwrap();
         assert!(second.next().now_or_never().is_none());
         for tag in 2..20 {
-            first.is_free();
             queue.send(tag);
-            assert!(handles(&first).await.1.is_none());
+            assert!(handles(&mut first).await.1.is_none());
         }
     }
 
@@ -361,23 +363,22 @@ mod tests {
         let mut hands = vec![first];
         for tag in 0..5 {
             queue.send(tag);
-            let (_, another) = handles(hands.last().unwrap()).await;
+            let (_, another) = handles(hands.last_mut().unwrap()).await;
             hands.push(another.unwrap());
         }
-        hands[..5].iter().for_each(Hand::is_free);
-        let left = hands.iter().filter(|hand| hand.next().now_or_never().is_some()).count();
+        let left = hands.iter_mut().filter_map(|hand| hand.next().now_or_never()).count();
         assert_eq!(left, hands.len() - IDLE);
     }
 
     #[tokio::test]
     async fn nothing_is_taken_after_the_stop_and_what_was_fetched_goes_back() {
-        let (queue, first) = Queue::new();
+        let (queue, mut first) = Queue::new();
         for tag in 1..=3 {
             queue.send(tag);
         }
-        let (one, second) = handles(&first).await;
+        let (one, second) = handles(&mut first).await;
         queue.stop.cancel();
-        assert!(leaves(&second.unwrap()).await);
+        assert!(leaves(&mut second.unwrap()).await);
         assert!(lock(&queue.released.0).is_empty());
         queue.crew.close();
         assert_eq!(*lock(&queue.released.0), [2, 3], "not what is being handled");
@@ -386,8 +387,8 @@ mod tests {
 
     #[tokio::test]
     async fn those_that_sleep_leave_when_the_stream_ends() {
-        let (queue, first) = Queue::new();
-        let leaving = tokio::spawn(async move { leaves(&first).await });
+        let (queue, mut first) = Queue::new();
+        let leaving = tokio::spawn(async move { leaves(&mut first).await });
         tokio::task::yield_now().await;
         drop(queue.sender);
         queue.crew.ended().await;

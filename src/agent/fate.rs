@@ -57,6 +57,8 @@ impl<A: Agent> Worker<A> {
             }
         }
         self.counters.handled.add_one();
+        // The queue is to have the last of it.
+        drop(envelope);
         delivery.ack();
     }
 

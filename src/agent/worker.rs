@@ -111,16 +111,16 @@ impl<A: Agent> Worker<A> {
         }
     }
 
-    fn put_to_work(self: &Arc<Self>, hand: Hand, source: &Source, abandon: &CancellationToken) {
+    fn put_to_work(self: &Arc<Self>, mut hand: Hand, source: &Source, abandon: &CancellationToken) {
         let (worker, source, abandon) = (Arc::clone(self), source.clone(), abandon.clone());
         self.lifecycle.tasks.spawn(async move {
-            let work = worker.work(&hand, &source, &abandon);
+            let work = worker.work(&mut hand, &source, &abandon);
             abandon.run_until_cancelled(work).await;
         });
     }
 
     /// Handles one delivery after the other.
-    async fn work(self: &Arc<Self>, hand: &Hand, source: &Source, abandon: &CancellationToken) {
+    async fn work(self: &Arc<Self>, hand: &mut Hand, source: &Source, abandon: &CancellationToken) {
         while let Task::Handle(delivery, another) = hand.next().await {
             if let Some(another) = another {
                 self.put_to_work(another, source, abandon);
@@ -136,7 +136,6 @@ impl<A: Agent> Worker<A> {
                 let _in_flight = self.counters.in_flight.hold();
                 self.process(delivery, source).await;
             }
-            hand.is_free();
         }
     }
 

@@ -13,6 +13,10 @@ use super::{
 };
 use crate::{broker::Delivery, message::Envelope};
 
+/// How many acked messages are left to publishers to drop, and of what size.
+const SPENT: usize = 16;
+const SPENT_BYTES: usize = 512;
+
 /// What a queue holds; it lies under the queue's lock.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -28,6 +32,9 @@ pub(super) struct State {
     /// Deleted or expired.
     pub(super) gone: bool,
     pub(super) effects: Effects,
+    /// Messages that were acked, to be dropped by who publishes the next ones: an allocator is
+    /// slow where what one thread makes is always dropped by another.
+    pub(super) spent: Vec<Arc<Envelope>>,
 }
 
 /// What became of a message that nobody waits for.
@@ -77,6 +84,20 @@ impl State {
         } else {
             Left::Crowded
         }
+    }
+
+    /// Leaves an acked message to publishers to drop, or gives it back where they have enough.
+    pub(super) fn spend(&mut self, message: Message) -> Option<Message> {
+        if self.gone || self.spent.len() >= SPENT || message.envelope.payload.len() > SPENT_BYTES {
+            return Some(message);
+        }
+        self.spent.push(message.envelope);
+        None
+    }
+
+    /// Returns messages to be dropped once the lock is free.
+    pub(super) fn take_spent(&mut self) -> [Option<Arc<Envelope>>; 2] {
+        [self.spent.pop(), self.spent.pop()]
     }
 
     /// Counts what waits to be handed out, for room first or not.
@@ -191,6 +212,7 @@ impl State {
         self.line.clear();
         self.unsettled = Unsettled::default();
         self.ready.take_all();
+        self.spent = Vec::new();
     }
 }
 
