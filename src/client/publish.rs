@@ -1,6 +1,11 @@
 //! Publishing: one message, many, or an envelope as it is.
 
-use futures::{Stream, StreamExt};
+use std::{pin::Pin, task::Poll};
+
+use futures::{
+    Stream, StreamExt,
+    stream::{self, FuturesOrdered},
+};
 use prost::{Message, Name as MessageName};
 use tokio::task::coop::{consume_budget, unconstrained};
 
@@ -90,19 +95,42 @@ impl Client {
     {
         let client = self.clone();
         let window = usize::from(client.config().confirm_window);
-        messages
-            .map(move |message| {
+        let mut messages = Box::pin(messages.fuse());
+        let mut under_way = FuturesOrdered::new();
+        let mut spare = None;
+        let results = stream::poll_fn(move |cx| {
+            while under_way.len() < window {
+                let Poll::Ready(Some(message)) = messages.as_mut().poll_next(cx) else { break };
                 let (client, topic) = (client.clone(), topic.clone());
                 // Outside tokio's budget, which would make one publish give way to the next and
                 // so change their order.
-                unconstrained(async move { client.publish(topic, &message).await })
-            })
-            .buffered(window)
-            .then(|result| async {
-                // Gives others their turn, which the publishes themselves do not.
-                consume_budget().await;
-                result
-            })
+                let publish = unconstrained(async move { client.publish(topic, &message).await });
+                // What ends at once leaves its place on the heap to the next.
+                let mut publish = match spare.take() {
+                    None => Box::pin(publish),
+                    Some(mut place) => {
+                        Pin::set(&mut place, publish);
+                        place
+                    }
+                };
+                if under_way.is_empty()
+                    && let Poll::Ready(result) = publish.as_mut().poll(cx)
+                {
+                    spare = Some(publish);
+                    return Poll::Ready(Some(result));
+                }
+                under_way.push_back(publish);
+            }
+            match under_way.poll_next_unpin(cx) {
+                Poll::Ready(None) if !messages.is_done() => Poll::Pending,
+                polled => polled,
+            }
+        });
+        results.then(|result| async {
+            // Gives others their turn, which the publishes themselves do not.
+            consume_budget().await;
+            result
+        })
     }
 
     /// Publishes an envelope as it is, under its topic, once more or for the first time.
