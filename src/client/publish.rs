@@ -147,13 +147,18 @@ impl Client {
     }
 
     /// Publishes an envelope, and gives other tasks their turn, which the broker may not.
-    pub(crate) async fn send(
-        &self,
-        to: Destination<'_>,
+    pub(crate) fn send<'a>(
+        &'a self,
+        to: Destination<'a>,
         envelope: Envelope,
-    ) -> Result<(), PublishError> {
-        consume_budget().await;
-        self.shared.broker.begin_publish(to, envelope).await
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'a {
+        // Begun here, so that the future need not hold the envelope.
+        let publishing = self.shared.broker.begin_publish(to, envelope);
+        async {
+            let sent = publishing.await;
+            consume_budget().await;
+            sent
+        }
     }
 
     pub(crate) async fn envelope_from(

@@ -185,8 +185,8 @@ async fn publish(
     topic: &Name,
     envelope: Envelope,
 ) -> Result<Option<RequestError>, RequestError> {
-    consume_budget().await;
     let sent = inbox.begin_publish(Destination::Topic(topic), envelope).await;
+    consume_budget().await;
     let Err(source) = sent else { return Ok(None) };
     let answerable =
         matches!(source, PublishError::Refused { .. } | PublishError::Unconfirmed { .. });
