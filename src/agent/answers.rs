@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     worker::{Source, Worker},
 };
 use crate::{
-    broker::{Delivery, Destination},
+    broker::{Destination, Held},
     client::RequestError,
     contract::Name,
     message::{Envelope, Id, Timestamp, fill_from_body},
@@ -47,7 +47,7 @@ enum Occasion {
 
 /// A delivery to be settled, and the queue it came from.
 struct Arrival {
-    delivery: Delivery,
+    delivery: Held,
     source: Source,
 }
 
@@ -59,12 +59,7 @@ impl Occasion {
 
 impl<A: Agent> Worker<A> {
     /// An answer or a deadline came: takes out what was stored with its request, and goes on.
-    pub(super) async fn answered(
-        &self,
-        delivery: Delivery,
-        mut envelope: Envelope,
-        source: Source,
-    ) {
+    pub(super) async fn answered(&self, delivery: Held, mut envelope: Envelope, source: Source) {
         if FollowUps::is_deadline(&envelope) {
             return self.deadline_came(delivery, envelope, source).await;
         }
@@ -91,7 +86,7 @@ impl<A: Agent> Worker<A> {
 
     /// A deadline came as a message: its request may have been answered long ago, or be tried
     /// again with more time.
-    async fn deadline_came(&self, delivery: Delivery, mut envelope: Envelope, source: Source) {
+    async fn deadline_came(&self, delivery: Held, mut envelope: Envelope, source: Source) {
         let (store, id) = (self.follow_ups.store(), &envelope.metadata.correlation_id);
         let expiry = match id {
             None => Some(Expiry::Gone),
@@ -233,6 +228,7 @@ impl<A: Agent> Worker<A> {
             }
             (Ok(_), None) => self.counters.handled.add_one(),
             (Err(error), arrival) => {
+                let envelope = Arc::unwrap_or_clone(envelope);
                 let occasion = match (is_answer, arrival) {
                     (true, Some(arrival)) => Occasion::Answer(arrival, envelope.into()),
                     (_, arrival) => Occasion::Deadline(arrival),
@@ -349,11 +345,12 @@ struct FollowUpCall<'a, A> {
     outcome: Mutex<Option<Result<(), RequestError>>>,
 }
 
-#[async_trait]
 impl<A: Agent> Innermost for FollowUpCall<'_, A> {
-    async fn call(&self, ctx: &Context) -> Result<Reply, HandlerError> {
-        let outcome = self.outcome.lock().await.take().unwrap_or(Ok(()));
-        self.endpoint.call(self.agent, outcome, self.state, ctx).await?;
-        Ok(Reply::default())
+    fn call<'a>(&'a self, ctx: &'a Context) -> BoxFuture<'a, Result<Reply, HandlerError>> {
+        Box::pin(async move {
+            let outcome = self.outcome.lock().await.take().unwrap_or(Ok(()));
+            self.endpoint.call(self.agent, outcome, self.state, ctx).await?;
+            Ok(Reply::default())
+        })
     }
 }

@@ -2,8 +2,10 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use futures::{FutureExt, future::join_all};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use tokio::{
     sync::{Mutex, mpsc},
     time::{Instant, timeout_at},
@@ -17,7 +19,7 @@ use super::{
     worker::{Source, Worker},
 };
 use crate::{
-    broker::Delivery,
+    broker::Held,
     message::{Envelope, Metadata, Timestamp},
 };
 
@@ -26,8 +28,8 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24 * 365);
 
 /// A message on its way into a batch.
 pub(super) struct BatchItem {
-    delivery: Delivery,
-    envelope: Envelope,
+    delivery: Held,
+    envelope: Arc<Envelope>,
     source: Source,
     item: Item,
 }
@@ -38,8 +40,8 @@ impl<A: Agent> Worker<A> {
         &self,
         route: usize,
         endpoint: &Arc<dyn BatchEndpoint<A>>,
-        delivery: Delivery,
-        envelope: Envelope,
+        delivery: Held,
+        envelope: Arc<Envelope>,
         source: Source,
     ) {
         match endpoint.decode(&envelope) {
@@ -51,6 +53,7 @@ impl<A: Agent> Worker<A> {
             }
             Err(error) => {
                 let error = HandlerError::reject(error);
+                let envelope = Arc::unwrap_or_clone(envelope);
                 self.fail(&source, delivery, envelope, error, None).await;
             }
         }
@@ -116,8 +119,8 @@ impl<A: Agent> Worker<A> {
             settle.push((delivery, envelope, source));
         }
         if !late.is_empty() {
-            let expire = |(delivery, envelope, source): (_, _, Source)| async move {
-                self.expired(&source, delivery, envelope).await;
+            let expire = |(delivery, envelope, source): (_, Arc<Envelope>, Source)| async move {
+                self.expired(&source, delivery, Arc::unwrap_or_clone(envelope)).await;
             };
             Box::pin(join_all(late.into_iter().map(expire))).await;
         }
@@ -125,7 +128,8 @@ impl<A: Agent> Worker<A> {
             return;
         }
         // The first message stands for the batch; its deadline does not bound the others.
-        let mut first = settle.first().map(|(_, first, _)| first.clone()).unwrap_or_default();
+        let first = settle.first().map(|(_, first, _)| Envelope::clone(first));
+        let mut first = first.unwrap_or_default();
         first.metadata.deadline = None;
         let mut ctx = self.context(first, redelivered);
         ctx.batch = metadata;
@@ -139,8 +143,8 @@ impl<A: Agent> Worker<A> {
             Err(error) => {
                 let error = Arc::new(error);
                 // All at once: one by one, each would wait for what became of those before.
-                let fail = |(delivery, envelope, source): (_, _, Source)| {
-                    let error = error.for_one();
+                let fail = |(delivery, envelope, source): (_, Arc<Envelope>, Source)| {
+                    let (error, envelope) = (error.for_one(), Arc::unwrap_or_clone(envelope));
                     async move { self.fail(&source, delivery, envelope, error, route).await }
                 };
                 Box::pin(join_all(settle.into_iter().map(fail))).await;
@@ -157,12 +161,13 @@ struct BatchCall<'a, A> {
     items: Mutex<Vec<Item>>,
 }
 
-#[async_trait]
 impl<A: Agent> Innermost for BatchCall<'_, A> {
-    async fn call(&self, ctx: &Context) -> Result<Reply, HandlerError> {
-        let items = std::mem::take(&mut *self.items.lock().await);
-        self.endpoint.call(self.agent, items, ctx).await?;
-        Ok(Reply::default())
+    fn call<'a>(&'a self, ctx: &'a Context) -> BoxFuture<'a, Result<Reply, HandlerError>> {
+        Box::pin(async move {
+            let items = std::mem::take(&mut *self.items.lock().await);
+            self.endpoint.call(self.agent, items, ctx).await?;
+            Ok(Reply::default())
+        })
     }
 }
 

@@ -30,9 +30,7 @@ const SENDS: u32 = 3;
 /// What is sent through it belongs to the same conversation, names the handled message as its
 /// cause, and carries its trace on.
 pub struct Context {
-    pub(super) client: Client,
-    pub(super) follow_ups: Arc<FollowUps>,
-    pub(super) envelope: Envelope,
+    pub(super) envelope: Arc<Envelope>,
     pub(super) batch: Vec<Metadata>,
     pub(super) redelivered: bool,
     pub(super) duty: Arc<Duty>,
@@ -46,6 +44,8 @@ pub struct Context {
 /// What the contexts of one agent share.
 #[derive(Debug)]
 pub(super) struct Duty {
+    pub(super) client: Client,
+    pub(super) follow_ups: Arc<FollowUps>,
     pub(super) agent: Name,
     pub(super) instance: Name,
     /// No handler is to be called any more.
@@ -82,7 +82,7 @@ impl Context {
     where
         M: Message + MessageName,
     {
-        self.client.publish_from(self.origin(), topic, message, options).await
+        self.client().publish_from(self.origin(), topic, message, options).await
     }
 
     /// Publishes the handled message under another topic: the original bytes, so that fields
@@ -118,7 +118,7 @@ impl Context {
         };
         let topic = Some(topic.into());
         let envelope = Envelope { topic, metadata, payload: self.envelope.payload.clone() };
-        self.client.envelope_from(self.origin(), envelope).await
+        self.client().envelope_from(self.origin(), envelope).await
     }
 
     /// Asks another agent and waits for its reply, at most as long as the handled message's own
@@ -157,7 +157,7 @@ impl Context {
         Req: Message + MessageName,
         Res: Message + MessageName + Default,
     {
-        self.client.request_from(self.origin(), rpc, request, options).await
+        self.client().request_from(self.origin(), rpc, request, options).await
     }
 
     /// Asks all agents that answer; see [`Client::request_many`].
@@ -175,7 +175,7 @@ impl Context {
         Req: Message + MessageName,
         Res: Message + MessageName + Default,
     {
-        self.client.request_many_from(self.origin(), rpc, request, options).await
+        self.client().request_many_from(self.origin(), rpc, request, options).await
     }
 
     /// Asks another agent; the answer comes to this agent's `on_reply` route of the follow-up,
@@ -232,11 +232,14 @@ impl Context {
         // Cut off from the handled message's deadline, not from its conversation.
         let handled = Metadata { deadline: None, ..self.envelope.metadata.clone() };
         let origin = Origin::of(&handled);
-        let reply_to = Some(self.follow_ups.reply_to());
+        let reply_to = Some(self.duty.follow_ups.reply_to());
         let sends = if options.idempotent { SENDS } else { 1 };
         let (envelope, _) =
-            self.client.encode_request(origin, follow_up.rpc(), request, options, reply_to);
-        self.follow_ups.ask(&self.client, follow_up.name(), topic, envelope, state, sends).await
+            self.client().encode_request(origin, follow_up.rpc(), request, options, reply_to);
+        self.duty
+            .follow_ups
+            .ask(self.client(), follow_up.name(), topic, envelope, state, sends)
+            .await
     }
 
     /// Returns the name of the agent that handles the message.
@@ -347,7 +350,7 @@ impl Context {
     /// Returns a client that sends as this agent, without a tie to the handled message.
     #[must_use]
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.duty.client
     }
 
     /// Tells whether the handler itself was called, beyond all middleware.

@@ -56,6 +56,8 @@ pub(crate) async fn handle_directly<A: Agent>(
     );
     let names = routes.follow_ups.keys().cloned().collect();
     let duty = Duty {
+        client: client.named(name.clone()),
+        follow_ups: Arc::new(FollowUps::new(name.clone(), Arc::new(store), name.clone(), names)),
         agent: name.clone(),
         instance: Name::from_static("direct"),
         stop: CancellationToken::new(),
@@ -63,9 +65,7 @@ pub(crate) async fn handle_directly<A: Agent>(
         counters: Arc::default(),
     };
     let mut ctx = Context {
-        client: client.named(name.clone()),
-        follow_ups: Arc::new(FollowUps::new(name.clone(), Arc::new(store), name.clone(), names)),
-        envelope,
+        envelope: envelope.into(),
         batch: Vec::new(),
         redelivered: false,
         duty: Arc::new(duty),

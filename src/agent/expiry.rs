@@ -7,18 +7,13 @@ use super::{
     worker::{Source, Worker},
 };
 use crate::{
-    broker::Delivery,
+    broker::Held,
     message::{Envelope, Metadata, Timestamp, fill_from_body},
 };
 
 impl<A: Agent> Worker<A> {
     /// Settles a message that expired before it was handled. A requester that still waits is told.
-    pub(super) async fn expired(
-        &self,
-        source: &Source,
-        delivery: Delivery,
-        mut envelope: Envelope,
-    ) {
+    pub(super) async fn expired(&self, source: &Source, delivery: Held, mut envelope: Envelope) {
         let route = self.route(source, &envelope);
         if let Some(number) = route.and_then(|route| route.metadata_field) {
             fill_from_body(&mut envelope.metadata, &envelope.payload, number);
@@ -35,7 +30,7 @@ impl<A: Agent> Worker<A> {
     }
 
     /// Settles a message that nobody waits for any more.
-    pub(super) fn past_deadline(&self, delivery: Delivery, envelope: &Envelope) {
+    pub(super) fn past_deadline(&self, delivery: Held, envelope: &Envelope) {
         self.counters.expired.add_one();
         tracing::debug!(agent = %self.name, topic = ?envelope.topic, "dropped a message after its deadline");
         delivery.ack();
@@ -46,7 +41,7 @@ impl<A: Agent> Worker<A> {
     pub(super) async fn too_late(
         &self,
         source: &Source,
-        delivery: Delivery,
+        delivery: Held,
         envelope: Envelope,
         error: &HandlerError,
         route: Option<&Route<A>>,
@@ -69,7 +64,7 @@ impl<A: Agent> Worker<A> {
     pub(super) async fn let_go(
         &self,
         source: &Source,
-        delivery: Delivery,
+        delivery: Held,
         envelope: Envelope,
         fault: Fault,
         keep: bool,

@@ -4,7 +4,7 @@
 //! another attempt, or the dead letter is taken by the bus first, then the original is acked. A
 //! process that dies in between repeats the message; it never loses it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Agent, HandlerError,
@@ -15,7 +15,7 @@ use super::{
     worker::{Source, Worker},
 };
 use crate::{
-    broker::{Delivery, Destination, PublishError},
+    broker::{Destination, Held, PublishError},
     client::{Client, dead_letter_queue},
     contract::Name,
     message::{Envelope, Failure, Id, Metadata, Timestamp, append_metadata},
@@ -36,12 +36,12 @@ impl<A: Agent> Worker<A> {
     pub(super) async fn succeed(
         &self,
         source: &Source,
-        delivery: Delivery,
-        envelope: Envelope,
+        delivery: Held,
+        envelope: Arc<Envelope>,
         reply: Option<Reply>,
         route: Option<&Route<A>>,
     ) {
-        if let (Some(reply), Some(reply_to)) = (reply, envelope.metadata.reply_to.clone()) {
+        if let (Some(reply), Some(reply_to)) = (reply, &envelope.metadata.reply_to) {
             let metadata_field = route.and_then(|route| route.reply_metadata_field);
             let mut answer = Envelope::of_type(reply.message_type, reply.payload);
             if self.client.config().send_contract {
@@ -49,14 +49,16 @@ impl<A: Agent> Worker<A> {
                 answer.metadata.contract =
                     contract.map(|it| Box::new(Name::from_static(it.hash())));
             }
-            // Boxed, so that the tasks of messages that nobody waits for stay small.
-            let answering = self.answer(&reply_to, &envelope.metadata, answer, metadata_field);
-            if let Err(error) = Box::pin(answering).await {
+            let answering = self.answer(reply_to, &envelope.metadata, answer, metadata_field);
+            if let Err(error) = answering.await {
                 // The requester is told, unless the reply is tried again.
+                let envelope = Arc::unwrap_or_clone(envelope);
                 return self.fail(source, delivery, envelope, error, route).await;
             }
         }
         self.counters.handled.add_one();
+        // The queue is to have the last of it.
+        drop(envelope);
         delivery.ack();
     }
 
@@ -66,19 +68,19 @@ impl<A: Agent> Worker<A> {
     pub(super) async fn fail(
         &self,
         source: &Source,
-        delivery: Delivery,
+        delivery: Held,
         envelope: Envelope,
         error: HandlerError,
         route: Option<&Route<A>>,
     ) {
-        // Boxed, so that the tasks of messages that succeed stay small.
+        // Boxed, so that what messages that succeed take stays small.
         Box::pin(self.settle_failure(source, delivery, envelope, error, route)).await;
     }
 
     async fn settle_failure(
         &self,
         source: &Source,
-        delivery: Delivery,
+        delivery: Held,
         mut envelope: Envelope,
         mut error: HandlerError,
         route: Option<&Route<A>>,
@@ -192,9 +194,8 @@ impl<A: Agent> Worker<A> {
             append_metadata(&mut body, number, &answer.metadata);
             answer.payload = body.into();
         }
-        let broker = self.client.broker();
         for attempt in 1.. {
-            match broker.publish(Destination::Reply(reply_to), answer).await {
+            match self.client.send(Destination::Reply(reply_to), answer).await {
                 Ok(()) => return Ok(()),
                 Err(error @ (PublishError::Refused { .. } | PublishError::Unconfirmed { .. })) => {
                     if attempt == REPLY_ATTEMPTS {

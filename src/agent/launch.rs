@@ -107,7 +107,10 @@ pub(super) async fn prepare<A: Agent>(agent: A, shared: Shared) -> Result<Prepar
             }
         });
     }
+    let (client, follow_ups) = (client.named(name.clone()), Arc::new(follow_ups));
     let duty = Arc::new(Duty {
+        client: client.clone(),
+        follow_ups: Arc::clone(&follow_ups),
         agent: name.clone(),
         instance: instance.clone(),
         stop: lifecycle.stop.clone(),
@@ -115,9 +118,9 @@ pub(super) async fn prepare<A: Agent>(agent: A, shared: Shared) -> Result<Prepar
         counters: Arc::clone(&counters),
     });
     let worker = Arc::new(Worker {
-        client: client.named(name.clone()),
+        client,
         name: name.clone(),
-        follow_ups: Arc::new(follow_ups),
+        follow_ups,
         counters: Arc::clone(&counters),
         duty,
         agent,

@@ -7,6 +7,7 @@ mod card;
 mod context;
 mod conversation;
 mod counts;
+mod crew;
 #[cfg(feature = "testing")]
 mod direct;
 mod endpoint;

@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -18,6 +17,7 @@ use super::{
     context::Duty,
     conversation::FollowUps,
     counts::Counters,
+    crew::{Crew, Hand, Task},
     endpoint::{Endpoint, Reply},
     error::Fault,
     health::{HealthBoard, Noted, Trouble},
@@ -27,7 +27,7 @@ use super::{
     route_table::RouteTable,
 };
 use crate::{
-    broker::{Deliveries, Delivery, QueueError, QueueSpec, Stage},
+    broker::{Deliveries, Delivery, Held, QueueError, QueueSpec, Stage},
     client::Client,
     contract::Name,
     message::{Envelope, Timestamp, fill_from_body},
@@ -88,37 +88,55 @@ pub(super) struct Source {
 }
 
 impl<A: Agent> Worker<A> {
-    /// Hands each delivery to a task of its own, until told to stop.
+    /// Has a crew handle the deliveries, until told to stop.
     ///
     /// The prefetch bounds how many there are at a time.
     pub(super) async fn consume(self: Arc<Self>, mut deliveries: Deliveries, source: Source) {
+        // Tokens of the crew's own, since each look at one takes its lock.
+        let abandon = self.lifecycle.abandon.child_token();
+        let stop = self.lifecycle.stop.child_token();
         loop {
-            let delivery = tokio::select! {
-                biased;
-                () = self.lifecycle.stop.cancelled() => break,
-                delivery = deliveries.next() => delivery,
-            };
-            let Some(delivery) = delivery else {
-                let again = self.consume_again(&source);
-                match self.lifecycle.stop.run_until_cancelled(again).await.flatten() {
-                    Some(renewed) => deliveries = renewed,
-                    None => break,
-                }
-                continue;
-            };
-            let (worker, source) = (Arc::clone(&self), source.clone());
-            let counters = Arc::clone(&self.counters);
-            self.lifecycle.tasks.spawn(async move {
-                let _in_flight = counters.in_flight.hold();
-                let abandon = worker.lifecycle.abandon.clone();
-                if delivery.envelope().topic.is_none() {
-                    // Watches for itself: what it takes out of the store must go back there.
-                    return worker.process(delivery, source).await;
-                }
-                abandon.run_until_cancelled(worker.process(delivery, source)).await;
-            });
+            let (crew, first) = Crew::new(deliveries, stop.clone());
+            self.put_to_work(first, &source, &abandon);
+            let ended = stop.run_until_cancelled(crew.ended()).await;
+            // What was fetched and not begun goes back.
+            crew.close();
+            if ended.is_none() {
+                break;
+            }
+            match stop.run_until_cancelled(self.consume_again(&source)).await.flatten() {
+                Some(renewed) => deliveries = renewed,
+                None => break,
+            }
         }
-        // What was fetched and not begun goes back with the stream.
+    }
+
+    fn put_to_work(self: &Arc<Self>, mut hand: Hand, source: &Source, abandon: &CancellationToken) {
+        let (worker, source, abandon) = (Arc::clone(self), source.clone(), abandon.clone());
+        self.lifecycle.tasks.spawn(async move {
+            let work = worker.work(&mut hand, &source, &abandon);
+            abandon.run_until_cancelled(work).await;
+        });
+    }
+
+    /// Handles one delivery after the other.
+    async fn work(self: &Arc<Self>, hand: &mut Hand, source: &Source, abandon: &CancellationToken) {
+        while let Task::Handle(delivery, another) = hand.next().await {
+            if let Some(another) = another {
+                self.put_to_work(another, source, abandon);
+            }
+            if delivery.envelope().topic.is_none() {
+                // Watches for itself: what it takes out of the store must go back there.
+                let (worker, source) = (Arc::clone(self), source.clone());
+                self.lifecycle.tasks.spawn(async move {
+                    let _in_flight = worker.counters.in_flight.hold();
+                    worker.process(delivery, &source).await;
+                });
+            } else {
+                let _in_flight = self.counters.in_flight.hold();
+                self.process(delivery, source).await;
+            }
+        }
     }
 
     /// Declares the queues and consumes once more, after somebody has deleted the queue; `None`
@@ -206,37 +224,46 @@ impl<A: Agent> Worker<A> {
         self.lifecycle.stop.run_until_cancelled(expire).await;
     }
 
-    async fn process(self: Arc<Self>, mut delivery: Delivery, mut source: Source) {
-        let envelope = std::mem::take(delivery.envelope_mut());
+    async fn process(&self, delivery: Delivery, source: &Source) {
+        let (envelope, delivery) = delivery.into_parts();
+        let stands_in;
+        let mut source = source;
         if envelope.metadata.replica.is_some() {
             // A replica's own copy, replayed: that replica is gone, so this one stands in for it.
-            source.audience = Audience::Each;
+            stands_in = Source { queue: source.queue.clone(), audience: Audience::Each };
+            source = &stands_in;
         }
         if envelope.metadata.expires_at.is_some_and(Timestamp::has_passed) {
-            return Box::pin(self.expired(&source, delivery, envelope)).await;
+            let envelope = Arc::unwrap_or_clone(envelope);
+            return Box::pin(self.expired(source, delivery, envelope)).await;
         }
         if envelope.metadata.deadline.is_some_and(Timestamp::has_passed) {
             return self.past_deadline(delivery, &envelope);
         }
         let limit = self.client.config().max_message_bytes;
         let bytes = envelope.payload.len();
-        match envelope.topic.clone() {
+        match &envelope.topic {
             _ if bytes > limit => {
-                let route = self.route(&source, &envelope);
+                let route = self.route(source, &envelope);
                 let error = Fault::TooLarge { bytes, limit }.into_error();
-                self.fail(&source, delivery, envelope, error, route).await;
+                let envelope = Arc::unwrap_or_clone(envelope);
+                self.fail(source, delivery, envelope, error, route).await;
             }
             Some(topic) => {
-                if let Some(route) = self.routes.find(source.audience, &topic) {
+                if let Some(route) = self.routes.find(source.audience, topic) {
                     self.dispatch(route, delivery, envelope, source).await;
-                } else if self.routes.passes_over(source.audience, &topic) {
+                } else if self.routes.passes_over(source.audience, topic) {
                     delivery.ack();
                 } else {
                     let error = Fault::NoRoute(topic.to_string()).into_error();
-                    self.fail(&source, delivery, envelope, error, None).await;
+                    let envelope = Arc::unwrap_or_clone(envelope);
+                    self.fail(source, delivery, envelope, error, None).await;
                 }
             }
-            None => Box::pin(self.answered(delivery, envelope, source)).await,
+            None => {
+                let envelope = Arc::unwrap_or_clone(envelope);
+                Box::pin(self.answered(delivery, envelope, source.clone())).await;
+            }
         }
     }
 
@@ -249,18 +276,19 @@ impl<A: Agent> Worker<A> {
     async fn dispatch(
         &self,
         index: usize,
-        delivery: Delivery,
-        mut envelope: Envelope,
-        source: Source,
+        delivery: Held,
+        mut envelope: Arc<Envelope>,
+        source: &Source,
     ) {
         let route = &self.routes.routes[index];
         if let Some(number) = route.metadata_field {
+            let envelope = Arc::make_mut(&mut envelope);
             fill_from_body(&mut envelope.metadata, &envelope.payload, number);
         }
         let endpoint = match &route.target {
             Target::Single(endpoint) => endpoint,
             Target::Batch { endpoint, .. } => {
-                let collect = self.collect(index, endpoint, delivery, envelope, source);
+                let collect = self.collect(index, endpoint, delivery, envelope, source.clone());
                 return Box::pin(collect).await;
             }
         };
@@ -273,9 +301,12 @@ impl<A: Agent> Worker<A> {
         match result {
             Ok(reply) => {
                 let reply = route.replies.then_some(reply);
-                self.succeed(&source, delivery, envelope, reply, Some(route)).await;
+                self.succeed(source, delivery, envelope, reply, Some(route)).await;
             }
-            Err(error) => self.fail(&source, delivery, envelope, error, Some(route)).await,
+            Err(error) => {
+                let envelope = Arc::unwrap_or_clone(envelope);
+                self.fail(source, delivery, envelope, error, Some(route)).await;
+            }
         }
     }
 
@@ -306,11 +337,9 @@ impl<A: Agent> Worker<A> {
         })
     }
 
-    pub(super) fn context(&self, envelope: Envelope, redelivered: bool) -> Context {
+    pub(super) fn context(&self, envelope: impl Into<Arc<Envelope>>, redelivered: bool) -> Context {
         Context {
-            client: self.client.clone(),
-            follow_ups: Arc::clone(&self.follow_ups),
-            envelope,
+            envelope: envelope.into(),
             batch: Vec::new(),
             redelivered,
             duty: Arc::clone(&self.duty),
@@ -327,10 +356,9 @@ struct Call<'a, A> {
     endpoint: &'a dyn Endpoint<A>,
 }
 
-#[async_trait]
 impl<A: Agent> Innermost for Call<'_, A> {
-    async fn call(&self, ctx: &Context) -> Result<Reply, HandlerError> {
-        self.endpoint.call(self.agent, ctx).await
+    fn call<'a>(&'a self, ctx: &'a Context) -> BoxFuture<'a, Result<Reply, HandlerError>> {
+        self.endpoint.call(self.agent, ctx)
     }
 }
 

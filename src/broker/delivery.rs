@@ -27,7 +27,8 @@ use crate::message::Envelope;
 /// One that is dropped unsettled is released.
 #[must_use = "an unsettled delivery is delivered again"]
 pub struct Delivery {
-    envelope: Envelope,
+    /// Shared with a queue that keeps it to hand it out again.
+    envelope: Arc<Envelope>,
     redelivered: bool,
     /// How often it has come back, where that is known.
     returns: Option<u32>,
@@ -55,9 +56,14 @@ pub trait Settle: fmt::Debug + Send + Sync {
 
 impl Delivery {
     /// Assembles a delivery; for backends.
-    pub fn new(envelope: Envelope, redelivered: bool, settle: Arc<dyn Settle>, tag: u64) -> Self {
+    pub fn new(
+        envelope: impl Into<Arc<Envelope>>,
+        redelivered: bool,
+        settle: Arc<dyn Settle>,
+        tag: u64,
+    ) -> Self {
         let returns = (!redelivered).then_some(0);
-        Self { envelope, redelivered, returns, settle: Some((settle, tag)) }
+        Self { envelope: envelope.into(), redelivered, returns, settle: Some((settle, tag)) }
     }
 
     /// Says how often the envelope has come back; for backends that know.
@@ -84,7 +90,7 @@ impl Delivery {
 
     /// Returns what was delivered, to be changed in place.
     pub fn envelope_mut(&mut self) -> &mut Envelope {
-        &mut self.envelope
+        Arc::make_mut(&mut self.envelope)
     }
 
     /// Tells whether the envelope may have been handed out before. `false` is certain.
@@ -119,8 +125,9 @@ impl Delivery {
     }
 
     /// Takes the envelope out, so that the delivery can be held without it.
-    pub(crate) fn into_parts(mut self) -> (Envelope, Held) {
-        (std::mem::take(&mut self.envelope), Held(self.settle.take()))
+    pub(crate) fn into_parts(mut self) -> (Arc<Envelope>, Held) {
+        let held = Held { settle: self.settle.take(), redelivered: self.redelivered };
+        (Arc::clone(&self.envelope), held)
     }
 
     fn end(&mut self, verdict: Verdict) {
@@ -131,12 +138,21 @@ impl Delivery {
 }
 
 /// A delivery without its envelope. One that is dropped is released.
-pub(crate) struct Held(Option<(Arc<dyn Settle>, u64)>);
+pub(crate) struct Held {
+    /// Taken by settling.
+    settle: Option<(Arc<dyn Settle>, u64)>,
+    redelivered: bool,
+}
 
 impl Held {
+    /// Tells whether the envelope may have been handed out before.
+    pub(crate) fn is_redelivered(&self) -> bool {
+        self.redelivered
+    }
+
     /// Removes the envelope from the queue; see [`Delivery::ack`].
     pub(crate) fn ack(mut self) {
-        if let Some((settle, tag)) = self.0.take() {
+        if let Some((settle, tag)) = self.settle.take() {
             settle.settle(tag, Verdict::Ack);
         }
     }
@@ -144,7 +160,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some((settle, tag)) = self.0.take() {
+        if let Some((settle, tag)) = self.settle.take() {
             settle.settle(tag, Verdict::Release);
         }
     }

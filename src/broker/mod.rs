@@ -17,6 +17,7 @@ mod outage;
 mod patience;
 mod product;
 mod publish;
+mod publishing;
 mod queue;
 mod stats;
 mod topology;
@@ -41,6 +42,7 @@ pub use self::{
     health::{Health, Stage},
     product::Product,
     publish::PublishError,
+    publishing::Publishing,
     queue::QueueError,
     stats::QueueStats,
     topology::{DeadLetterLimits, Overflow, QueueRole, QueueSpec, TopologyError},
@@ -77,6 +79,14 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     ///
     /// The error says whether the envelope is certainly nowhere, and carries it back.
     async fn publish(&self, to: Destination<'_>, envelope: Envelope) -> Result<(), PublishError>;
+
+    /// Begins to publish an envelope, as [`publish`](Self::publish) does.
+    ///
+    /// A backend that need not wait, most of the time, saves its callers a future on the heap. What
+    /// has ended when this returns never gave other tasks their turn, which is left to the caller.
+    fn begin_publish<'a>(&'a self, to: Destination<'a>, envelope: Envelope) -> Publishing<'a> {
+        Publishing::waits(self.publish(to, envelope))
+    }
 
     /// Opens an inbox: an address of this process that replies come back to.
     ///
@@ -149,6 +159,11 @@ pub trait Inbox: fmt::Debug + Send + Sync + 'static {
     ///
     /// As [`Broker::publish`].
     async fn publish(&self, to: Destination<'_>, envelope: Envelope) -> Result<(), PublishError>;
+
+    /// Begins to publish such a request; see [`Broker::begin_publish`].
+    fn begin_publish<'a>(&'a self, to: Destination<'a>, envelope: Envelope) -> Publishing<'a> {
+        Publishing::waits(self.publish(to, envelope))
+    }
 
     /// Counts how often the address was lost, as with a connection, and with it the replies that
     /// were on their way. What is published from then on has another one.

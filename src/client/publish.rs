@@ -1,6 +1,11 @@
 //! Publishing: one message, many, or an envelope as it is.
 
-use futures::{Stream, StreamExt};
+use std::{pin::Pin, task::Poll};
+
+use futures::{
+    Stream, StreamExt,
+    stream::{self, FuturesOrdered},
+};
 use prost::{Message, Name as MessageName};
 use tokio::task::coop::{consume_budget, unconstrained};
 
@@ -70,7 +75,7 @@ impl Client {
         options.apply(&mut envelope.metadata);
         let envelope = self.fill(origin, envelope, topic.name(), Terms::from(&topic));
         let id = envelope.metadata.message_id.clone().unwrap_or_else(Id::new);
-        self.shared.broker.publish(Destination::Topic(topic.name()), envelope).await?;
+        self.send(Destination::Topic(topic.name()), envelope).await?;
         Ok(id)
     }
 
@@ -90,19 +95,42 @@ impl Client {
     {
         let client = self.clone();
         let window = usize::from(client.config().confirm_window);
-        messages
-            .map(move |message| {
+        let mut messages = Box::pin(messages.fuse());
+        let mut under_way = FuturesOrdered::new();
+        let mut spare = None;
+        let results = stream::poll_fn(move |cx| {
+            while under_way.len() < window {
+                let Poll::Ready(Some(message)) = messages.as_mut().poll_next(cx) else { break };
                 let (client, topic) = (client.clone(), topic.clone());
                 // Outside tokio's budget, which would make one publish give way to the next and
                 // so change their order.
-                unconstrained(async move { client.publish(topic, &message).await })
-            })
-            .buffered(window)
-            .then(|result| async {
-                // Gives others their turn, which the publishes themselves do not.
-                consume_budget().await;
-                result
-            })
+                let publish = unconstrained(async move { client.publish(topic, &message).await });
+                // What ends at once leaves its place on the heap to the next.
+                let mut publish = match spare.take() {
+                    None => Box::pin(publish),
+                    Some(mut place) => {
+                        Pin::set(&mut place, publish);
+                        place
+                    }
+                };
+                if under_way.is_empty()
+                    && let Poll::Ready(result) = publish.as_mut().poll(cx)
+                {
+                    spare = Some(publish);
+                    return Poll::Ready(Some(result));
+                }
+                under_way.push_back(publish);
+            }
+            match under_way.poll_next_unpin(cx) {
+                Poll::Ready(None) if !messages.is_done() => Poll::Pending,
+                polled => polled,
+            }
+        });
+        results.then(|result| async {
+            // Gives others their turn, which the publishes themselves do not.
+            consume_budget().await;
+            result
+        })
     }
 
     /// Publishes an envelope as it is, under its topic, once more or for the first time.
@@ -116,6 +144,21 @@ impl Client {
     /// one that breaks the rules of [`Topic::new`].
     pub async fn publish_envelope(&self, envelope: Envelope) -> Result<Id, PublishError> {
         self.envelope_from(Origin::default(), envelope).await
+    }
+
+    /// Publishes an envelope, and gives other tasks their turn, which the broker may not.
+    pub(crate) fn send<'a>(
+        &'a self,
+        to: Destination<'a>,
+        envelope: Envelope,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'a {
+        // Begun here, so that the future need not hold the envelope.
+        let publishing = self.shared.broker.begin_publish(to, envelope);
+        async {
+            let sent = publishing.await;
+            consume_budget().await;
+            sent
+        }
     }
 
     pub(crate) async fn envelope_from(
@@ -139,7 +182,7 @@ impl Client {
         }
         let envelope = self.fill(origin, envelope, &topic, Terms::default());
         let id = envelope.metadata.message_id.clone().unwrap_or_else(Id::new);
-        self.shared.broker.publish(Destination::Topic(&topic), envelope).await?;
+        self.send(Destination::Topic(&topic), envelope).await?;
         Ok(id)
     }
 }

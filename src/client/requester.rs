@@ -13,7 +13,8 @@ use std::{
 };
 
 use tokio::{
-    sync::{OnceCell, mpsc},
+    sync::{OnceCell, mpsc, oneshot},
+    task::coop::consume_budget,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 
@@ -56,9 +57,16 @@ struct Waiting {
 
 /// Who waits for replies.
 struct Waiter {
-    sender: mpsc::Sender<Envelope>,
+    sender: Sender,
     /// The field of the reply that holds its metadata.
     metadata_field: Option<u32>,
+}
+
+/// Where replies go.
+enum Sender {
+    /// To who waits for one, which is taken by it.
+    One(Option<oneshot::Sender<Envelope>>),
+    Many(mpsc::Sender<Envelope>),
 }
 
 impl Requester {
@@ -78,15 +86,17 @@ impl Requester {
         timeout: Duration,
         idempotent: bool,
     ) -> Result<Envelope, RequestError> {
-        let mut slot = self.pending.reserve(&envelope, metadata_field, 1, timeout)?;
-        let deadline = slot.deadline;
+        let (sender, mut reply) = oneshot::channel();
+        let sender = Sender::One(Some(sender));
+        let _place = self.pending.reserve(&envelope, metadata_field, sender)?;
+        let deadline = deadline(timeout);
         // Why there may be no reply, as long as there is none.
         let doubt = Mutex::new(None);
         let mut sending = pin!(self.keep_sending(topic, envelope, idempotent, &doubt));
         tokio::select! {
             biased;
             // A reply may overtake the confirmation of its request.
-            Some(reply) = slot.replies.recv() => Ok(reply),
+            Ok(reply) = &mut reply => Ok(reply),
             error = &mut sending => Err(error),
             () = sleep_until(deadline) => {
                 let doubt = doubt.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -144,7 +154,9 @@ impl Requester {
         metadata_field: Option<u32>,
         timeout: Duration,
     ) -> Result<Slot, RequestError> {
-        let mut slot = self.pending.reserve(&envelope, metadata_field, REPLY_BUFFER, timeout)?;
+        let (sender, replies) = mpsc::channel(REPLY_BUFFER);
+        let place = self.pending.reserve(&envelope, metadata_field, Sender::Many(sender))?;
+        let mut slot = Slot { place, replies, first: None, deadline: deadline(timeout) };
         let send = async { publish(&**self.inbox().await?, topic, envelope).await };
         let doubt = match timeout_at(slot.deadline, send).await {
             Ok(result) => result?,
@@ -173,7 +185,8 @@ async fn publish(
     topic: &Name,
     envelope: Envelope,
 ) -> Result<Option<RequestError>, RequestError> {
-    let sent = inbox.publish(Destination::Topic(topic), envelope).await;
+    let sent = inbox.begin_publish(Destination::Topic(topic), envelope).await;
+    consume_budget().await;
     let Err(source) = sent else { return Ok(None) };
     let answerable =
         matches!(source, PublishError::Refused { .. } | PublishError::Unconfirmed { .. });
@@ -197,38 +210,39 @@ impl Pending {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for the replies to a request, as long as the slot lives.
+    /// Makes room for the replies to a request, as long as the place lives.
     fn reserve(
         self: &Arc<Self>,
         request: &Envelope,
         metadata_field: Option<u32>,
-        buffer: usize,
-        timeout: Duration,
-    ) -> Result<Slot, RequestError> {
-        let deadline = Instant::now() + timeout.min(LONGEST_TIMEOUT);
+        sender: Sender,
+    ) -> Result<Place, RequestError> {
         let id = request.metadata.correlation_id.clone().unwrap_or_else(Id::new);
-        let (sender, replies) = mpsc::channel(buffer);
         let mut waiting = self.waiting();
         if waiting.by_id.len() >= self.limit {
             return Err(RequestError::TooManyPending { limit: self.limit });
         }
         waiting.add(id.clone(), Waiter { sender, metadata_field });
-        Ok(Slot { id, replies, first: None, deadline, pending: Arc::clone(self) })
+        Ok(Place { id, pending: Arc::clone(self) })
     }
 
     fn deliver(&self, mut reply: Envelope) {
-        let waiting = self.who_waits(&mut reply);
-        // A second reply to a request that takes one finds the buffer full or closed.
-        if waiting.is_none_or(|waiting| waiting.try_send(reply).is_err()) {
+        let sent = match self.who_waits(&mut reply) {
+            // A second reply to a request that takes one finds the sender taken.
+            None | Some(Sender::One(None)) => false,
+            Some(Sender::One(Some(waiting))) => waiting.send(reply).is_ok(),
+            Some(Sender::Many(waiting)) => waiting.try_send(reply).is_ok(),
+        };
+        if !sent {
             let late = self.late.fetch_add(1, Ordering::Relaxed) + 1;
             tracing::debug!(late, "ignored a reply that nobody waits for");
         }
     }
 
     /// Finds who waits for a reply, by metadata in its body where the property is missing.
-    fn who_waits(&self, reply: &mut Envelope) -> Option<mpsc::Sender<Envelope>> {
+    fn who_waits(&self, reply: &mut Envelope) -> Option<Sender> {
         if let Some(id) = &reply.metadata.correlation_id {
-            return self.waiting().by_id.get(id).map(|waiter| waiter.sender.clone());
+            return self.waiting().by_id.get_mut(id).map(|waiter| waiter.sender.take());
         }
         // Which request it answers, and so which field to read, is what the field would say.
         let fields: Vec<u32> = self.waiting().fields.keys().copied().collect();
@@ -236,13 +250,23 @@ impl Pending {
             let mut metadata = reply.metadata.clone();
             fill_from_body(&mut metadata, &reply.payload, number);
             let sender = {
-                let waiting = self.waiting();
-                let waiter = waiting.by_id.get(metadata.correlation_id.as_ref()?)?;
-                (waiter.metadata_field == Some(number)).then(|| waiter.sender.clone())?
+                let mut waiting = self.waiting();
+                let waiter = waiting.by_id.get_mut(metadata.correlation_id.as_ref()?)?;
+                (waiter.metadata_field == Some(number)).then(|| waiter.sender.take())?
             };
             reply.metadata = metadata;
             Some(sender)
         })
+    }
+}
+
+impl Sender {
+    /// Returns what to send the next reply by.
+    fn take(&mut self) -> Self {
+        match self {
+            Self::One(sender) => Self::One(sender.take()),
+            Self::Many(sender) => Self::Many(sender.clone()),
+        }
     }
 }
 
@@ -269,13 +293,22 @@ impl Waiting {
 }
 
 /// The place of one request among those pending; dropping it forgets the request.
-pub(super) struct Slot {
+struct Place {
     id: Id,
+    pending: Arc<Pending>,
+}
+
+/// The replies to one request; dropping it forgets the request.
+pub(super) struct Slot {
+    place: Place,
     replies: mpsc::Receiver<Envelope>,
     /// Taken from `replies` to see that there is one.
     first: Option<Envelope>,
     deadline: Instant,
-    pending: Arc<Pending>,
+}
+
+fn deadline(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(LONGEST_TIMEOUT)
 }
 
 impl Slot {
@@ -294,7 +327,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Place {
     fn drop(&mut self) {
         self.pending.waiting().remove(&self.id);
     }
@@ -302,6 +335,6 @@ impl Drop for Slot {
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Slot").field("id", &self.place.id).finish_non_exhaustive()
     }
 }

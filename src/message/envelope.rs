@@ -1,6 +1,6 @@
 //! The envelope: an encoded message with its metadata.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use prost::{Message, Name as MessageName};
 
 use super::{Id, Metadata, Timestamp};
@@ -86,7 +86,7 @@ impl Envelope {
     pub fn decode<M: Message + MessageName + Default>(&self) -> Result<M, DecodeError> {
         let expected = full_name::<M>();
         self.expect(expected)?;
-        M::decode(self.payload.clone())
+        M::decode(Body(&self.payload, 0))
             .map_err(|error| DecodeError::Malformed { expected, reason: error.to_string() })
     }
 
@@ -114,9 +114,66 @@ impl Envelope {
     }
 }
 
+/// What is left of a body, which is shared with the message only where that has `bytes` of it.
+struct Body<'a>(&'a Bytes, usize);
+
+impl Buf for Body<'_> {
+    fn remaining(&self) -> usize {
+        self.0.len() - self.1
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.0[self.1..]
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.remaining(), "the body ends before");
+        self.1 += count;
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        let bytes = self.0.slice(self.1..self.1 + length);
+        self.1 += length;
+        bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Clone, PartialEq, Message)]
+    struct File {
+        #[prost(string, tag = "1")]
+        name: String,
+        #[prost(bytes = "bytes", tag = "2")]
+        content: Bytes,
+    }
+
+    impl MessageName for File {
+        const NAME: &'static str = "File";
+        const PACKAGE: &'static str = "test.v1";
+    }
+
+    #[test]
+    fn bytes_of_a_message_are_not_copied() {
+        let file = File { name: "a".into(), content: Bytes::from_static(b"content") };
+        let envelope = Envelope::encode(&file);
+        let decoded: File = envelope.decode().unwrap();
+        assert_eq!(decoded, file);
+        assert!(envelope.payload.as_ptr_range().contains(&decoded.content.as_ptr()));
+    }
+
+    #[test]
+    fn a_body_cut_short_is_an_error_or_another_message() {
+        let file = File { name: "a".into(), content: Bytes::from_static(b"content") };
+        let whole = Envelope::encode(&file).payload;
+        for length in 0..whole.len() {
+            let mut envelope = Envelope::encode(&file);
+            envelope.payload = whole.slice(..length);
+            assert_eq!(envelope.decode::<File>().is_ok(), matches!(length, 0 | 3), "{length}");
+        }
+    }
 
     #[derive(Clone, PartialEq, Message)]
     struct Price {

@@ -28,6 +28,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 pub use self::{
     circuit_breaker::CircuitBreaker, deduplicate::Deduplicate, throttle::Throttle,
@@ -85,9 +86,8 @@ pub struct Next<'a> {
 }
 
 /// The end of the chain: a route's handler, bound to its agent.
-#[async_trait]
 pub(super) trait Innermost: Send + Sync {
-    async fn call(&self, ctx: &Context) -> Result<Reply, HandlerError>;
+    fn call<'a>(&'a self, ctx: &'a Context) -> BoxFuture<'a, Result<Reply, HandlerError>>;
 }
 
 impl Next<'_> {

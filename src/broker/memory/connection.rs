@@ -15,7 +15,9 @@ use super::{
     queue::{Pushed, Queue, Ticket},
 };
 use crate::{
-    broker::{Deliveries, Destination, Health, MAX_DELAY, PublishError, QueueError, Stage},
+    broker::{
+        Deliveries, Destination, Health, MAX_DELAY, PublishError, Publishing, QueueError, Stage,
+    },
     message::{Envelope, Timestamp},
 };
 
@@ -84,6 +86,19 @@ impl Connection {
         match self.begin(to, envelope)? {
             Some(waiting) => self.wait(to, waiting).await,
             None => Ok(()),
+        }
+    }
+
+    /// As [`publish`](Self::publish), without giving others their turn.
+    pub(super) fn begin_publish<'a>(
+        &'a self,
+        to: Destination<'a>,
+        envelope: Envelope,
+    ) -> Publishing<'a> {
+        match self.begin(to, envelope) {
+            Ok(None) => Publishing::ended(Ok(())),
+            Ok(Some(waiting)) => Publishing::waits(self.wait(to, waiting)),
+            Err(error) => Publishing::ended(Err(error)),
         }
     }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::connection::Connection;
 use crate::{
-    broker::{Destination, Inbox, PublishError, ReplySink},
+    broker::{Destination, Inbox, PublishError, Publishing, ReplySink},
     contract::Name,
     message::Envelope,
 };
@@ -36,6 +36,11 @@ impl Inbox for MemoryInbox {
     ) -> Result<(), PublishError> {
         envelope.metadata.reply_to = Some(self.address.clone());
         self.connection.publish(to, envelope).await
+    }
+
+    fn begin_publish<'a>(&'a self, to: Destination<'a>, mut envelope: Envelope) -> Publishing<'a> {
+        envelope.metadata.reply_to = Some(self.address.clone());
+        self.connection.begin_publish(to, envelope)
     }
 }
 

@@ -70,8 +70,8 @@ use tokio::sync::watch;
 use self::{connection::Connection, engine::Engine, inbox::MemoryInbox};
 pub use self::{engine::MAX_DELAYED, undeliverable::UNDELIVERABLE};
 use super::{
-    Broker, Deliveries, Destination, Health, Inbox, PublishError, QueueError, QueueSpec,
-    QueueStats, ReplySink, TopologyError,
+    Broker, Deliveries, Destination, Health, Inbox, PublishError, Publishing, QueueError,
+    QueueSpec, QueueStats, ReplySink, TopologyError,
 };
 use crate::message::Envelope;
 
@@ -152,6 +152,10 @@ impl Broker for Memory {
 
     async fn publish(&self, to: Destination<'_>, envelope: Envelope) -> Result<(), PublishError> {
         self.0.publish(to, envelope).await
+    }
+
+    fn begin_publish<'a>(&'a self, to: Destination<'a>, envelope: Envelope) -> Publishing<'a> {
+        self.0.begin_publish(to, envelope)
     }
 
     async fn inbox(&self, sink: ReplySink) -> Result<Arc<dyn Inbox>, QueueError> {

@@ -89,17 +89,19 @@ impl Queue {
 
     /// Appends a message, or gets in line where there is no room.
     pub(super) fn push(&self, envelope: &Arc<Envelope>) -> Pushed {
-        self.locked(|state, limits| {
+        let (pushed, spent) = self.locked(|state, limits| {
             if state.gone {
-                return Pushed::Gone;
+                return (Pushed::Gone, [None, None]);
             }
             if state.take(limits, envelope) {
-                return Pushed::Taken;
+                return (Pushed::Taken, state.take_spent());
             }
             let (number, admitted) = state.line.enter(envelope.clone());
             let queue = self.this.upgrade().expect("a queue that is used is held");
-            Pushed::Waits(Ticket { queue, number, admitted })
-        })
+            (Pushed::Waits(Ticket { queue, number, admitted }), [None, None])
+        });
+        drop(spent);
+        pushed
     }
 
     /// Appends a message that nobody waits for, however long it takes.
@@ -225,7 +227,7 @@ impl Queue {
             let (holder, message) = state.unsettled.take(tag)?;
             state.consumers.settled(holder.consumer);
             match verdict {
-                Verdict::Ack => Some(message),
+                Verdict::Ack => state.spend(message),
                 Verdict::Release => {
                     state.give_back(limits, message);
                     None

@@ -18,6 +18,10 @@ use crate::{
     message::Envelope,
 };
 
+/// How many acked messages are left to publishers to drop, and of what size.
+const SPENT: usize = 16;
+const SPENT_BYTES: usize = 512;
+
 /// What a queue holds; it lies under the queue's lock.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -33,6 +37,9 @@ pub(super) struct State {
     /// Deleted or expired.
     pub(super) gone: bool,
     pub(super) effects: Effects,
+    /// Messages that were acked, to be dropped by who publishes the next ones: an allocator is
+    /// slow where what one thread makes is always dropped by another.
+    pub(super) spent: Vec<Arc<Envelope>>,
 }
 
 /// What became of a message that nobody waits for.
@@ -82,6 +89,20 @@ impl State {
         } else {
             Left::Crowded
         }
+    }
+
+    /// Leaves an acked message to publishers to drop, or gives it back where they have enough.
+    pub(super) fn spend(&mut self, message: Message) -> Option<Message> {
+        if self.gone || self.spent.len() >= SPENT || message.envelope.payload.len() > SPENT_BYTES {
+            return Some(message);
+        }
+        self.spent.push(message.envelope);
+        None
+    }
+
+    /// Returns messages to be dropped once the lock is free.
+    pub(super) fn take_spent(&mut self) -> [Option<Arc<Envelope>>; 2] {
+        [self.spent.pop(), self.spent.pop()]
     }
 
     /// Counts what waits to be handed out, for room first or not.
@@ -151,7 +172,7 @@ impl State {
             let Some(consumer) = self.consumers.next(&mut self.effects.gone) else { break };
             let Some(message) = self.ready.pop() else { break };
             let (id, releases) = (consumer.id, message.releases);
-            let envelope = (*message.envelope).clone();
+            let envelope = message.envelope.clone();
             let holder = Holder { consumer: id, connection: consumer.connection };
             let tag = self.unsettled.insert(holder, message);
             let delivery = Delivery::new(envelope, releases > 0, consumer.settle.clone(), tag)
@@ -196,6 +217,7 @@ impl State {
         self.line.clear();
         self.unsettled = Unsettled::default();
         self.ready.take_all();
+        self.spent = Vec::new();
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
@@ -213,6 +214,7 @@ impl Walk {
     /// Tells whether a letter was met before, and holds it if so.
     fn meet(&mut self, delivery: Delivery) -> Option<Taken> {
         let (envelope, held) = delivery.into_parts();
+        let envelope = Arc::unwrap_or_clone(envelope);
         let fingerprint = fingerprint(&envelope);
         let identified = envelope.metadata.message_id.is_some();
         let met = self.met.entry(fingerprint).or_default();
