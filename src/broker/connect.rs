@@ -149,7 +149,6 @@ mod tests {
         assert!(second.stats("q").await.is_ok());
     }
 
-    #[cfg(not(feature = "redis"))]
     #[tokio::test]
     async fn a_second_bus_gets_the_events_too() {
         let bus = |name: &str| format!("memory://{name}").parse().unwrap();
@@ -166,6 +165,7 @@ mod tests {
         assert_eq!(second.stats("q").await.unwrap().ready, 1);
     }
 
+    #[cfg(not(feature = "redis"))]
     #[tokio::test]
     async fn an_address_without_a_backend_is_an_error_that_says_so() {
         let config = Config::default().with_bus("redis://localhost".parse().unwrap());
