@@ -210,6 +210,23 @@ impl RedisServer {
         }
     }
 
+    /// Stops the server in good order; [`boot`](Self::boot) starts it again.
+    ///
+    /// # Panics
+    ///
+    /// Panics where it does not end.
+    pub async fn shut_down(&mut self) {
+        // It ends in place of an answer.
+        drop(self.say::<()>(&["SHUTDOWN"]).await);
+        let ended = async {
+            while !self.has_ended() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(START, ended).await.expect("the server ends");
+        self.server = None;
+    }
+
     /// Stops the process where it is: it takes connections, and says nothing.
     pub fn freeze(&self) {
         self.signal("STOP");
