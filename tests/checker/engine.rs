@@ -106,6 +106,23 @@ impl Engine {
         }
     }
 
+    /// Finds what an empty queue of a bus must not leave behind: leases, bodies, what is delayed.
+    pub async fn litter(&self, exchange: &str, queues: &[String]) -> Vec<String> {
+        let Self::Redis(server) = self else { return Vec::new() };
+        let bus = format!("agentbus:{{{exchange}}}:");
+        let keys = server.say::<Vec<String>>(&["KEYS", &format!("{bus}*")]).await;
+        let mut keys = keys.expect("the server has an answer");
+        keys.retain(|key| {
+            let key = key.strip_prefix(&bus).expect("a key of the bus");
+            let (kind, queue) = key.split_once(':').unwrap_or((key, ""));
+            let is_known =
+                ["bindings", "epoch", "queues", "agenda", "places", "m", "k"].contains(&kind);
+            // Those of processes that were killed go with their queues.
+            !is_known && (queue.is_empty() || queues.iter().any(|of_agents| of_agents == queue))
+        });
+        keys
+    }
+
     /// Names what must be gone with it.
     pub fn remains(&self) -> Remains {
         Remains { address: self.address(), folder: self.folder().to_owned() }

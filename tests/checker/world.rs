@@ -131,7 +131,7 @@ impl World {
         let some = ledger.some_unfinished();
         say(&format!("{} messages to go: {some:?}; waiting for empty queues", ledger.unfinished()));
         let undeliverable = format!("{}.delay.v1.undeliverable", orders.exchange);
-        for queue in [queue("worker"), queue("second"), undeliverable] {
+        for queue in [queue("worker"), queue("second"), undeliverable.clone()] {
             let started = Instant::now();
             let left = loop {
                 let stats = client.broker().stats(&queue).await;
@@ -147,6 +147,9 @@ impl World {
                 ledger.left(queue, left);
             }
         }
+        let mut queues = ["worker", "second", "worker.dlq", "second.dlq"].map(queue).to_vec();
+        queues.push(undeliverable);
+        look_for_litter(&nemesis.engine, &orders.exchange, &queues, &ledger).await;
         say("drained; stopping the readers");
         for reader in &mut nemesis.readers {
             reader.stop().await;
@@ -211,6 +214,18 @@ fn folder() -> PathBuf {
         env::temp_dir().join(format!("agentbus-checker-{}", uuid::Uuid::now_v7().simple()));
     fs::create_dir(&folder).expect("a folder can be made");
     folder
+}
+
+/// Waits until empty queues are nothing but empty.
+async fn look_for_litter(engine: &Engine, exchange: &str, queues: &[String], ledger: &Ledger) {
+    let started = Instant::now();
+    loop {
+        let litter = engine.litter(exchange, queues).await;
+        if litter.is_empty() || started.elapsed() > PATIENCE / 4 {
+            return litter.into_iter().for_each(|key| ledger.left(key, 1));
+        }
+        sleep(GLANCE).await;
+    }
 }
 
 /// Reads logs into the ledger until it is aborted.
