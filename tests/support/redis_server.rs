@@ -6,6 +6,7 @@ use std::{
     env, fs,
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Once,
@@ -79,6 +80,8 @@ impl RedisServer {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // Not ended by what ends the test and all of its group, as Ctrl-C does.
+            .process_group(0)
             .spawn()
             .expect("a shell");
         let password = options.windows(2).find(|pair| pair[0] == "--requirepass");
