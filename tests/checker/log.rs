@@ -18,15 +18,34 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// Writes what agentbus says about its connections, a line each that begins with microseconds since
-/// the epoch; where this process does so already, nothing.
+/// Where it is written what agentbus says.
+static TOLD: Mutex<Option<Box<dyn io::Write + Send>>> = Mutex::new(None);
+
+/// Writes what agentbus says about its connections from now on, a line each that begins with
+/// microseconds since the epoch.
 pub fn tell<W: io::Write + Send + 'static>(to: W) {
+    *TOLD.lock().expect("nobody panics while writing") = Some(Box::new(to));
     let wanted = Targets::new()
         .with_target("agentbus::broker", tracing::Level::INFO)
         .with_target("agentbus::health", tracing::Level::INFO)
         .with_target("agentbus::broker::rabbitmq::link", tracing::Level::DEBUG);
-    let lines = fmt::layer().with_writer(Mutex::new(to)).with_ansi(false).with_timer(Micros);
+    let lines = fmt::layer().with_writer(|| Told).with_ansi(false).with_timer(Micros);
+    // It fails where an earlier run of this process has done so.
     drop(tracing_subscriber::registry().with(lines.with_filter(wanted)).try_init());
+}
+
+/// Writes to where it was said last.
+struct Told;
+
+impl io::Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut told = TOLD.lock().map_err(|_| io::ErrorKind::Other)?;
+        told.as_mut().map_or(Ok(bytes.len()), |told| told.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The time in front of a line.

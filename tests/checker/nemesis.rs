@@ -9,13 +9,11 @@ use tokio::{
 };
 
 use super::{
+    engine::Engine,
     ledger::Ledger,
     log::now,
     readers::Reader,
-    support::{
-        rabbitmq::node::Node,
-        relay::{Cut, Relay, Side},
-    },
+    support::relay::{Cut, Relay, Side},
 };
 
 /// How long service may stay away: what takes longer hangs.
@@ -77,7 +75,7 @@ impl Fault {
             Self::Refuse => "refuse dials",
             Self::KillReader => "kill -9 a reader",
             Self::StopReader => "stop a reader",
-            Self::Alarm => "memory alarm",
+            Self::Alarm => "out of memory",
         }
     }
 
@@ -102,7 +100,7 @@ pub struct Blow {
 
 /// All that can be broken.
 pub struct Nemesis {
-    pub node: Node,
+    pub engine: Engine,
     /// Of the writers, and then of each reader.
     pub relays: Vec<Relay>,
     pub readers: Vec<Reader>,
@@ -116,21 +114,19 @@ impl Nemesis {
         let at = now();
         let healed = match fault {
             Fault::RestartBroker => {
-                self.node.stop_app().await.expect("the broker stops");
+                self.engine.stop().await;
                 let accepts = self.watch();
-                self.node.start_app().await.expect("the broker starts again");
+                self.engine.start().await;
                 accepts.await.expect("nobody ends it")
             }
             Fault::KillBroker => {
-                // Readers may just have declared something.
-                self.node.write_names().await.expect("names can be written");
-                self.node.kill().await;
+                self.engine.kill().await;
                 let accepts = self.watch();
-                self.node.boot().await.expect("the broker starts again");
+                self.engine.boot().await;
                 accepts.await.expect("nobody ends it")
             }
             Fault::CloseConnections => {
-                self.node.close_connections().await.expect("connections can be closed");
+                self.engine.close_connections().await;
                 now()
             }
             Fault::Finish => self.on_relays(|relay| relay.cut(Cut::Finish)),
@@ -169,9 +165,9 @@ impl Nemesis {
                 now()
             }
             Fault::Alarm => {
-                self.node.raise_alarm().await.expect("an alarm can be raised");
+                self.engine.raise_alarm().await;
                 sleep(self.between(1000, 4000)).await;
-                self.node.clear_alarm().await.expect("an alarm can be cleared");
+                self.engine.clear_alarm().await;
                 now()
             }
         };
@@ -182,7 +178,7 @@ impl Nemesis {
 
     /// Watches for the broker to accept connections; when that was, is the result.
     fn watch(&self) -> tokio::task::JoinHandle<u64> {
-        let address = self.node.address();
+        let address = self.engine.address();
         tokio::spawn(async move {
             while TcpStream::connect(address).await.is_err() {
                 sleep(Duration::from_millis(5)).await;

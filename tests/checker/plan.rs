@@ -18,6 +18,8 @@ pub struct Plan {
     pub jobs: usize,
     /// What breaks, in this order.
     pub faults: Vec<Fault>,
+    /// How long a message stays with a reader that is gone, in seconds, where there are leases.
+    pub lease: u64,
     /// Service must be back after so many milliseconds (99 of 100 times).
     pub back: u64,
     /// How long nothing may happen before the drain is over.
@@ -55,8 +57,9 @@ impl Plan {
             readers: 2,
             writers: 1,
             rate: 150,
-            jobs: 0,
+            jobs: 2_000,
             faults: shuffled(&mut Rng::with_seed(seed), 1),
+            lease: 5,
             // Other tests may run beside it: only what hangs is a failure.
             back: 60_000,
             patience: Duration::from_mins(4),
@@ -72,6 +75,7 @@ impl Plan {
             rate: 250,
             jobs: 100_000,
             faults: shuffled(&mut Rng::with_seed(seed), 3),
+            lease: 5,
             back: 3_000,
             patience: Duration::from_mins(5),
         }

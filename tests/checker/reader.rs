@@ -6,6 +6,12 @@ use std::{env, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
 
 use agentbus::{
     Agent, Client, Config, Context, HandlerError, RequestError, RequestOptions, Routes, Runtime,
+    broker::ConnectError,
+};
+#[cfg(feature = "redis")]
+use agentbus::{
+    broker::redis::{Redis, RedisOptions},
+    config::BusUrl,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -27,6 +33,8 @@ pub struct Orders {
     pub url: String,
     pub exchange: String,
     pub heartbeat: u64,
+    /// How long a message stays with a reader that is gone, in seconds, where there are leases.
+    pub lease: u64,
     pub log: PathBuf,
     /// Whether it says that it is done before it has done anything: a mistake, to be found out.
     pub careless: bool,
@@ -38,10 +46,26 @@ impl Orders {
         (ORDERS, serde_json::to_string(self).expect("orders are plain data"))
     }
 
-    /// Returns how a bus is configured here, for readers and writers alike.
-    pub fn config(&self) -> Config {
+    /// Connects to the bus, as readers and writers do alike.
+    pub async fn connect(&self) -> Result<Client, ConnectError> {
+        let config = self.config();
+        #[cfg(feature = "redis")]
+        if let BusUrl::Redis(url) = &config.bus {
+            let options = RedisOptions {
+                exchange: config.exchange.clone().into(),
+                heartbeat: config.heartbeat,
+                lease: Duration::from_secs(self.lease),
+                ..RedisOptions::from(url)
+            };
+            let broker = Redis::connect(options).await?;
+            return Ok(Client::with_config(Arc::new(broker), config));
+        }
+        Client::connect(config).await
+    }
+
+    fn config(&self) -> Config {
         let mut config = Config::default();
-        config.bus = self.url.parse().expect("the address of a node");
+        config.bus = self.url.parse().expect("the address of a broker");
         config.exchange.clone_from(&self.exchange);
         config.queue_prefix = format!("{}.", self.exchange);
         config.heartbeat = Duration::from_secs(self.heartbeat);
@@ -60,7 +84,7 @@ pub async fn run(orders: Orders) {
     let log = Arc::new(Log::create(&orders.log).expect("a log can be made"));
     // Dialling is only tried once by itself, and the broker may be down just now.
     let client = loop {
-        match Client::connect(orders.config()).await {
+        match orders.connect().await {
             Ok(client) => break client,
             Err(error) => eprintln!("cannot connect: {error}"),
         }

@@ -13,6 +13,8 @@ use super::{history::History, nemesis::Blow, plan::Plan, verdict::Verdict};
 /// What a run has shown.
 #[derive(Debug)]
 pub struct Report<'a> {
+    /// What it ran on.
+    pub engine: &'static str,
     pub plan: &'a Plan,
     pub took: Duration,
     pub jobs: usize,
@@ -88,7 +90,7 @@ impl Report<'_> {
             let back: BTreeMap<_, _> =
                 blow.back.iter().map(|(who, at)| (who, at.map(|at| at / 1000))).collect();
             let outage = (blow.healed - blow.at) / 1000;
-            let line = json!({ "fault": blow.fault.name(), "outage_ms": outage, "back_ms": back });
+            let line = json!({ "engine": self.engine, "fault": blow.fault.name(), "outage_ms": outage, "back_ms": back });
             let _ = writeln!(text, "{line}");
         }
         let verdict = self.verdict;
@@ -97,6 +99,7 @@ impl Report<'_> {
             complaints.map(|(complaint, count)| (format!("{complaint:?}"), count)).collect();
         let spread = |spread: Spread| json!({ "count": spread.count, "p50": spread.p50, "p99": spread.p99, "max": spread.max });
         let line = json!({
+            "engine": self.engine,
             "seed": self.plan.seed,
             "seconds": self.took.as_secs(),
             "jobs": self.jobs,
@@ -129,7 +132,8 @@ impl fmt::Display for Report<'_> {
         let verdict = self.verdict;
         writeln!(
             f,
-            "{} jobs and {} faults in {} s, seed {}",
+            "{}: {} jobs and {} faults in {} s, seed {}",
+            self.engine,
             self.jobs,
             self.blows.len(),
             self.took.as_secs(),

@@ -9,11 +9,12 @@ use std::{
 
 use agentbus::Client;
 use fastrand::Rng;
-use tokio::{net::TcpStream, task::JoinHandle, time::sleep};
+use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     dead_letters,
+    engine::Engine,
     history::History,
     ledger::Ledger,
     log::{self, now},
@@ -22,7 +23,7 @@ use super::{
     reader::Orders,
     readers::{Logs, Reader},
     slow::{WRITERS, excuses},
-    support::{rabbitmq::node::Node, relay::Relay},
+    support::relay::Relay,
     writers::Writer,
 };
 
@@ -47,26 +48,26 @@ pub struct World {
 }
 
 impl World {
-    /// Starts writers and readers on a node.
-    pub async fn start(node: Node, plan: &Plan) -> Self {
+    /// Starts writers and readers on a broker.
+    pub async fn start(engine: Engine, plan: &Plan) -> Self {
         let (folder, ledger) = (folder(), Arc::new(Ledger::default()));
         log::tell(fs::File::create(folder.join(WRITERS)).expect("the folder takes a file"));
-        let orders = orders(&node, "checker");
-        let mut relays = vec![Relay::to(node.address()).await];
+        let orders = orders(&engine, "checker", plan);
+        let mut relays = vec![Relay::to(engine.address()).await];
         let mut readers = Vec::new();
         for number in 0..plan.readers {
-            let relay = Relay::to(node.address()).await;
-            readers.push(Reader::start(number, &behind(&orders, &relay), &folder));
+            let relay = Relay::to(engine.address()).await;
+            readers.push(Reader::start(number, &behind(&engine, &orders, &relay), &folder));
             relays.push(relay);
         }
         let logs = follow(Logs::new(&folder, plan.readers), Arc::clone(&ledger));
         for reader in &readers {
             until("a reader is ready", || ledger.is_ready(reader.run)).await;
         }
-        let config = behind(&orders, &relays[0]).config();
+        let behind = behind(&engine, &orders, &relays[0]);
         let mut clients = Vec::new();
         for _ in 0..=plan.writers {
-            clients.push(Client::connect(config.clone()).await.expect("the node is there"));
+            clients.push(behind.connect().await.expect("the broker is there"));
         }
         let writer = writer(clients[0].clone(), Arc::clone(&ledger));
         writer.tasks.spawn(writer.clone().beat());
@@ -76,7 +77,7 @@ impl World {
             writer.tasks.spawn(write);
         }
         let rng = Rng::with_seed(plan.seed);
-        let nemesis = Nemesis { node, relays, readers, ledger, rng };
+        let nemesis = Nemesis { engine, relays, readers, ledger, rng };
         Self { nemesis, writer, clients, logs, folder, orders, started: Instant::now() }
     }
 
@@ -114,7 +115,7 @@ impl World {
 
         let ledger = Arc::clone(&nemesis.ledger);
         say(&format!("every publish has ended; {} messages to go", ledger.unfinished()));
-        let client = Client::connect(orders.config()).await.expect("the node is there");
+        let client = orders.connect().await.expect("the broker is there");
         let queue = |name: &str| format!("{}{name}", client.config().queue_prefix);
         let mut dead = Vec::new();
         for queue in [queue("worker.dlq"), queue("second.dlq")] {
@@ -130,7 +131,7 @@ impl World {
         let some = ledger.some_unfinished();
         say(&format!("{} messages to go: {some:?}; waiting for empty queues", ledger.unfinished()));
         let undeliverable = format!("{}.delay.v1.undeliverable", orders.exchange);
-        for queue in [queue("worker"), queue("second"), undeliverable] {
+        for queue in [queue("worker"), queue("second"), undeliverable.clone()] {
             let started = Instant::now();
             let left = loop {
                 let stats = client.broker().stats(&queue).await;
@@ -146,6 +147,9 @@ impl World {
                 ledger.left(queue, left);
             }
         }
+        let mut queues = ["worker", "second", "worker.dlq", "second.dlq"].map(queue).to_vec();
+        queues.push(undeliverable);
+        look_for_litter(&nemesis.engine, &orders.exchange, &queues, &ledger).await;
         say("drained; stopping the readers");
         for reader in &mut nemesis.readers {
             reader.stop().await;
@@ -157,21 +161,21 @@ impl World {
         for client in clients.iter().chain([&client]) {
             client.close().await;
         }
-        let (node, left) = (nemesis.node.address(), nemesis.node.folder().to_owned());
+        let remains = nemesis.engine.remains();
         drop(nemesis);
-        assert!(!left.exists() && TcpStream::connect(node).await.is_err(), "the node is gone");
+        assert!(!remains.are_there(), "the broker is gone");
         (ledger.history(), started.elapsed(), folder)
     }
 }
 
 /// Has a reader that acks before it works, kills it, and returns what came of it.
-pub async fn careless(node: &Node) -> History {
+pub async fn careless(engine: &Engine, plan: &Plan) -> History {
     let (folder, ledger) = (folder(), Arc::new(Ledger::default()));
-    let orders = Orders { careless: true, ..orders(node, "careless") };
+    let orders = Orders { careless: true, ..orders(engine, "careless", plan) };
     let mut reader = Reader::start(0, &orders, &folder);
     let logs = follow(Logs::new(&folder, 1), Arc::clone(&ledger));
     until("a reader is ready", || ledger.is_ready(reader.run)).await;
-    let client = Client::connect(orders.config()).await.expect("the node is there");
+    let client = orders.connect().await.expect("the broker is there");
     // They take long enough for somebody to be killed before they are done.
     writer(client.clone(), Arc::clone(&ledger)).write_plain(20, 3_600_000).await;
     until("work has begun", || ledger.at_work(reader.run) == 20).await;
@@ -190,18 +194,19 @@ fn writer(client: Client, ledger: Arc<Ledger>) -> Writer {
     Writer { client, ledger, next, stop, tasks: TaskTracker::new() }
 }
 
-fn orders(node: &Node, exchange: &str) -> Orders {
+fn orders(engine: &Engine, exchange: &str, plan: &Plan) -> Orders {
     Orders {
-        url: Node::url(node.address().port()),
+        url: engine.url(engine.address()),
         exchange: exchange.to_owned(),
         heartbeat: 2,
+        lease: plan.lease,
         log: PathBuf::new(),
         careless: false,
     }
 }
 
-fn behind(orders: &Orders, relay: &Relay) -> Orders {
-    Orders { url: Node::url(relay.address().port()), ..orders.clone() }
+fn behind(engine: &Engine, orders: &Orders, relay: &Relay) -> Orders {
+    Orders { url: engine.url(relay.address()), ..orders.clone() }
 }
 
 fn folder() -> PathBuf {
@@ -209,6 +214,18 @@ fn folder() -> PathBuf {
         env::temp_dir().join(format!("agentbus-checker-{}", uuid::Uuid::now_v7().simple()));
     fs::create_dir(&folder).expect("a folder can be made");
     folder
+}
+
+/// Waits until empty queues are nothing but empty.
+async fn look_for_litter(engine: &Engine, exchange: &str, queues: &[String], ledger: &Ledger) {
+    let started = Instant::now();
+    loop {
+        let litter = engine.litter(exchange, queues).await;
+        if litter.is_empty() || started.elapsed() > PATIENCE / 4 {
+            return litter.into_iter().for_each(|key| ledger.left(key, 1));
+        }
+        sleep(GLANCE).await;
+    }
 }
 
 /// Reads logs into the ledger until it is aborted.

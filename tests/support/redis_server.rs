@@ -6,6 +6,7 @@ use std::{
     env, fs,
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Once,
@@ -79,6 +80,8 @@ impl RedisServer {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // Not ended by what ends the test and all of its group, as Ctrl-C does.
+            .process_group(0)
             .spawn()
             .expect("a shell");
         let password = options.windows(2).find(|pair| pair[0] == "--requirepass");
@@ -208,6 +211,23 @@ impl RedisServer {
             server.kill().expect("it can be killed");
             server.wait().expect("it ends");
         }
+    }
+
+    /// Stops the server in good order; [`boot`](Self::boot) starts it again.
+    ///
+    /// # Panics
+    ///
+    /// Panics where it does not end.
+    pub async fn shut_down(&mut self) {
+        // It ends in place of an answer.
+        drop(self.say::<()>(&["SHUTDOWN"]).await);
+        let ended = async {
+            while !self.has_ended() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(START, ended).await.expect("the server ends");
+        self.server = None;
     }
 
     /// Stops the process where it is: it takes connections, and says nothing.

@@ -377,7 +377,8 @@ impl Keeper {
                     if overdue >= patience {
                         return mute(patience);
                     }
-                    if silent >= self.options.heartbeat {
+                    // Where an answer is awaited already, another question would only take longer.
+                    if silent >= self.options.heartbeat && overdue.is_zero() {
                         match timeout(patience, session.ping()).await {
                             Ok(_) => silence = session.watch(),
                             Err(_) => return mute(patience),
