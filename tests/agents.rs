@@ -5,8 +5,8 @@ mod support;
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -264,6 +264,69 @@ async fn a_message_is_never_tried_again_at_once() {
             let gap = pair[1].at().abs_diff(pair[0].at());
             assert!(gap >= shortest, "called again after {gap:?}, snoozing: {snoozes}");
         }
+        agents.stop().await;
+    }
+}
+
+/// Blocks the thread of its handler until as many handlers run as there are messages.
+struct Blocking {
+    running: Arc<(Mutex<usize>, Condvar)>,
+    together: usize,
+    held_up: Arc<AtomicBool>,
+}
+
+impl Agent for Blocking {
+    fn name(&self) -> &'static str {
+        "blocking"
+    }
+
+    fn routes(&self) -> Routes<Self> {
+        Routes::new().on(HAPPENED, Self::happened)
+    }
+}
+
+impl Blocking {
+    async fn happened(&self, _: Event, _: &Context) -> Result<(), HandlerError> {
+        let (running, changed) = &*self.running;
+        let mut running = running.lock().unwrap();
+        *running += 1;
+        changed.notify_all();
+        let limit = Duration::from_secs(10);
+        let (running, late) =
+            changed.wait_timeout_while(running, limit, |running| *running < self.together).unwrap();
+        drop(running);
+        if late.timed_out() {
+            self.held_up.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_handler_that_blocks_its_thread_holds_up_no_other() {
+    for round in 0..20 {
+        let held_up = Arc::default();
+        let agent =
+            Blocking { running: Arc::default(), together: 3, held_up: Arc::clone(&held_up) };
+        let bus = support::bus::Bus::memory();
+        let agents = Runtime::new(bus.client()).agent(agent).start().await.unwrap();
+        let client = agents.client().clone();
+        // From outside and from within the runtime's threads.
+        let publish = async move {
+            for number in 0..3 {
+                client.publish(HAPPENED, &Event { number }).await.unwrap();
+            }
+        };
+        if round % 2 == 0 {
+            publish.await
+        } else {
+            tokio::spawn(publish).await.unwrap()
+        }
+        eventually("all are handled", async || {
+            (agents.counts("blocking")?.handled == 3).then_some(())
+        })
+        .await;
+        assert!(!held_up.load(Ordering::Relaxed), "one waits for another in round {round}");
         agents.stop().await;
     }
 }

@@ -229,6 +229,7 @@ impl Hand {
         drop(roster);
         if let Some(waker) = woken {
             waker.wake();
+            make_room();
         }
         Task::Handle(delivery, None)
     }
@@ -251,6 +252,14 @@ impl Wake for Bell {
             crew.ring();
         }
     }
+}
+
+/// Lets another thread run what was just spawned or woken here.
+///
+/// Tokio keeps that for this thread, to run it next, and nobody else may take it: it would wait for
+/// a handler that blocks, or computes for long. What is spawned after it takes its place.
+pub(super) fn make_room() {
+    tokio::spawn(std::future::ready(()));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,7 +17,7 @@ use super::{
     context::Duty,
     conversation::FollowUps,
     counts::Counters,
-    crew::{Crew, Hand, Task},
+    crew::{self, Crew, Hand, Task},
     endpoint::{Endpoint, Reply},
     error::Fault,
     health::{HealthBoard, Noted, Trouble},
@@ -117,6 +117,7 @@ impl<A: Agent> Worker<A> {
             let work = worker.work(&mut hand, &source, &abandon);
             abandon.run_until_cancelled(work).await;
         });
+        crew::make_room();
     }
 
     /// Handles one delivery after the other.

@@ -112,7 +112,9 @@ fn both(
         }
         (Err(error), Ok(())) => (error, "first", "taken by the second"),
         (Ok(()), Err(error)) => (error, "second", "taken by the first"),
-        (Err(error), Err(_)) => (error, "first", "not taken by the second"),
+        // Surely not taken by either.
+        (Err(error), Err(other)) if !is_open(&error) && !is_open(&other) => return Err(error),
+        (Err(error), Err(_)) => (error, "first", "not surely taken by the second"),
     };
     let reason = format!("{other} bus; on the {place}: {error}");
     Err(PublishError::Unconfirmed {
@@ -121,6 +123,11 @@ fn both(
         source: None,
         envelope: error.into_envelope().into(),
     })
+}
+
+/// Whether it is not known if the envelope was taken.
+fn is_open(error: &PublishError) -> bool {
+    matches!(error, PublishError::Unconfirmed { .. })
 }
 
 /// Watches the health of two, until both are closed.

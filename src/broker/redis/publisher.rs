@@ -141,7 +141,8 @@ impl Bus {
         loop {
             // Once more at once: there may have been room before the bell was there.
             let queues: Arc<[Name]> = full.clone().into();
-            match self.write_once(None, level, &record, queues, deadline).await? {
+            let written = self.write_once(None, level, &record, queues, deadline).await;
+            match written.map_err(|fault| if taken { half_written(fault) } else { fault })? {
                 Written::Everywhere => return Ok(Fate::Taken),
                 Written::Nowhere | Written::Stale if taken => return Ok(Fate::Taken),
                 Written::Nowhere | Written::Stale => return Ok(Fate::Unroutable),
@@ -152,7 +153,7 @@ impl Bus {
             }
             let Some(first) = full.first() else { return Ok(Fate::Taken) };
             if was_closed {
-                return Ok(Fate::Closed);
+                return if taken { Err(half_written(Fault::Closed)) } else { Ok(Fate::Closed) };
             }
             if Instant::now() >= deadline {
                 return Ok(Fate::Full(first.clone()));
@@ -223,6 +224,14 @@ impl Bus {
             1 => Ok(Fate::Taken),
             _ => Ok(Fate::TooManyHeld),
         }
+    }
+}
+
+/// Some queues have the message: a bus that is closed then does not mean that it is nowhere.
+fn half_written(fault: Fault) -> Fault {
+    match fault {
+        Fault::Closed => Fault::Down("the bus was closed when some queues had it".to_owned()),
+        fault => fault,
     }
 }
 

@@ -75,7 +75,8 @@ type Joined = oneshot::Sender<Result<(), QueueError>>;
 
 #[derive(Debug)]
 struct Held {
-    what: HandOut,
+    /// None once the queue has gone with it: then there is nothing to settle.
+    what: Option<HandOut>,
     consumer: u64,
     /// When it was last said that it is held.
     told: Instant,
@@ -192,10 +193,21 @@ impl Reader {
             let before = std::mem::take(&mut claimed);
             match self.take_turn(&bus, turn, before, &mut rhythm).await {
                 Some(now) => claimed = now,
-                None => break,
+                None => {
+                    self.close(&bus);
+                    break;
+                }
             }
         }
         bus.health.consumer(self.number, None);
+    }
+
+    /// Ends all streams, with a bus that was closed and cannot be told of it: leases give back what is
+    /// held.
+    fn close(&self, bus: &Bus) {
+        self.give_everything_back();
+        self.state().ended = true;
+        bus.readers().remove(&self.queue);
     }
 
     /// Takes a turn, however often it is tried, and hands out meanwhile what was claimed before.
@@ -263,7 +275,7 @@ impl Reader {
             let old = |held: &&mut Held| now.duration_since(held.told) >= rhythm.lease / 3;
             for held in state.held.values_mut().filter(old).take(AT_ONCE) {
                 held.told = now;
-                hold.push(held.what);
+                hold.extend(held.what);
             }
             if hold.len() < AT_ONCE {
                 rhythm.tell_at = now + rhythm.lease / 3;
@@ -330,7 +342,7 @@ impl Reader {
             let returns = what.returns;
             let delivery = Delivery::new(envelope, returns > 0, consumer.settle.clone(), tag)
                 .with_returns(returns);
-            held.insert(tag, Held { what, consumer: id, told });
+            held.insert(tag, Held { what: Some(what), consumer: id, told });
             match consumer.sender.try_send(delivery) {
                 Ok(()) => consumers.served(),
                 Err(error) => {
@@ -353,7 +365,11 @@ impl Reader {
         let missing = || QueueError::NotFound { queue: self.queue.to_string() };
         let (joining, gone) = {
             let mut state = self.state();
-            state.held.clear();
+            // What is held still takes its place until it is settled, but by then another message
+            // may lie where it did.
+            state.held.values_mut().for_each(|held| held.what = None);
+            state.done.clear();
+            state.back.clear();
             let joining = std::mem::take(&mut state.joining);
             let gone: Vec<_> =
                 joining.iter().filter_map(|(id, _)| state.consumers.remove(*id)).collect();
@@ -382,7 +398,11 @@ impl Reader {
         };
         rhythm.is_troubled = true;
         bus.health.consumer(self.number, Some(reason));
-        self.pause(bus, TROUBLE).await;
+        select! {
+            () = self.pause(bus, TROUBLE) => {}
+            // Whoever joins wants to know.
+            () = self.work.notified() => {}
+        }
         rhythm.look = true;
     }
 
@@ -422,7 +442,7 @@ impl Reader {
     fn give_everything_back(&self) {
         let gone = {
             let mut state = self.state();
-            let held: Vec<HandOut> = state.held.drain().map(|(_, held)| held.what).collect();
+            let held: Vec<HandOut> = state.held.drain().filter_map(|(_, held)| held.what).collect();
             state.back.extend(held);
             (state.consumers.remove_all(), std::mem::take(&mut state.joining))
         };
@@ -465,8 +485,8 @@ impl Reader {
             let Some(Held { what, consumer, .. }) = state.held.remove(&tag) else { return };
             state.consumers.settled(consumer);
             match verdict {
-                Verdict::Ack => state.done.push(what),
-                Verdict::Release => state.back.push(what),
+                Verdict::Ack => state.done.extend(what),
+                Verdict::Release => state.back.extend(what),
             }
             let settled = state.done.len() + state.back.len();
             // The first sets the clock for those that follow; to wake the reader for each costs more

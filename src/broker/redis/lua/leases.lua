@@ -43,6 +43,7 @@ local function give_back(name, queue, place, now)
   if queue[3] then
     call('HINCRBY', P .. 'm:' .. name, 'b', call('HSTRLEN', P .. 'h:' .. name, place))
   end
+  if call('HDEL', P .. 'm:' .. name, 'z') == 1 then call('PUBLISH', WAKE, 'q' .. name) end
 end
 
 -- Ends the leases that have run out, at most 100 at a time.

@@ -87,6 +87,9 @@ if ARGV[4] == '1' then
   end
 end
 
+-- What is handed out again was subtracted the first time.
+local again = bytes
+
 -- Which lines the next `count` messages are taken from, one after the other, where there are several.
 local function plan(count)
   local lines, has = {}, {}
@@ -189,7 +192,7 @@ end
 
 if #claimed > 0 then
   if order == '2' then call('HSET', m, 'T', q[9]) end
-  if q[4] then call('HINCRBY', m, 'b', -bytes) end
+  if q[4] then call('HINCRBY', m, 'b', again - bytes) end
   if q[6] and ready(name, order) < tonumber(q[7]) then
     call('HDEL', m, 'w')
     call('PUBLISH', WAKE, 'r' .. name)

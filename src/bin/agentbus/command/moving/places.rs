@@ -61,7 +61,7 @@ impl Places {
     ) -> anyhow::Result<Self> {
         let mut places = Self { found: Vec::new(), missing: Vec::new() };
         for name in names {
-            let base = base(name, names);
+            let base = base(from, name, names).await?;
             let Some(stats) = found(from, name).await? else {
                 note(format_args!("there is no queue `{name}` on the old bus"));
                 places.missing.push(name.clone());
@@ -73,11 +73,10 @@ impl Places {
             if base != name || keeps_dead_letters(name) {
                 continue;
             }
-            for lane in lane_queues(name) {
-                if names.contains(&lane) {
-                    continue;
-                }
-                if let Some(stats) = found(from, &lane).await? {
+            for (_, lane) in lanes_of(from, name).await? {
+                if let Some(stats) = found(from, &lane).await?
+                    && !names.contains(&lane)
+                {
                     let targets = Targets::find(to, base, missing).await?;
                     let (ready, consumers) = (stats.ready, stats.consumers);
                     places.found.push(Place { queue: lane, ready, consumers, targets });
@@ -112,16 +111,8 @@ impl Targets {
                 }
             }
         }
-        let mut lanes = Vec::new();
-        if !keeps_dead_letters(queue) {
-            for (lane, name) in
-                [Lane::Urgent, Lane::High, Lane::Low].into_iter().zip(lane_queues(queue))
-            {
-                if found(to, &name).await?.is_some() {
-                    lanes.push((lane, name));
-                }
-            }
-        }
+        let lanes =
+            if keeps_dead_letters(queue) { Vec::new() } else { lanes_of(to, queue).await? };
         Ok(Self { normal: queue.to_owned(), lanes })
     }
 }
@@ -137,13 +128,41 @@ async fn create(to: &Client, queue: &str) -> Result<(), TopologyError> {
     Ok(())
 }
 
+/// Lists the lanes of an agent that are queues of their own.
+async fn lanes_of(client: &Client, queue: &str) -> Result<Vec<(Lane, String)>, QueueError> {
+    let mut lanes = Vec::new();
+    for (lane, name) in [Lane::Urgent, Lane::High, Lane::Low].into_iter().zip(lane_queues(queue)) {
+        if found(client, &name).await?.is_some() && !is_an_agents(client, &name).await? {
+            lanes.push((lane, name));
+        }
+    }
+    Ok(lanes)
+}
+
+/// Whether a queue that is named like a lane has dead letters of its own, as no lane has.
+async fn is_an_agents(client: &Client, queue: &str) -> Result<bool, QueueError> {
+    Ok(found(client, &format!("{queue}.dlq")).await?.is_some())
+}
+
 /// Returns the queue that a queue is a lane of, among those that are named, or itself.
-fn base<'a>(name: &'a str, names: &'a [String]) -> &'a str {
+async fn base<'a>(
+    from: &Client,
+    name: &'a str,
+    names: &'a [String],
+) -> Result<&'a str, QueueError> {
+    match owner(name, names) {
+        Some(owner) if !is_an_agents(from, name).await? => Ok(owner),
+        _ => Ok(name),
+    }
+}
+
+/// Finds the queue, among those that are named, of which a queue has the name of a lane.
+fn owner<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
     let owner = |lane: Lane| {
         let owner = name.strip_suffix(&format!(".{lane}"))?;
         names.iter().find(|it| *it == owner).map(String::as_str)
     };
-    Lane::ALL.into_iter().find_map(owner).unwrap_or(name)
+    Lane::ALL.into_iter().find_map(owner)
 }
 
 fn keeps_dead_letters(queue: &str) -> bool {
@@ -180,9 +199,9 @@ mod tests {
     #[test]
     fn a_lane_goes_with_the_agent_that_is_named() {
         let names = ["data", "data.urgent", "other.low"].map(str::to_owned);
-        assert_eq!(base("data.urgent", &names), "data");
-        assert_eq!(base("data", &names), "data");
-        assert_eq!(base("other.low", &names), "other.low", "an agent may have such a name");
+        assert_eq!(owner("data.urgent", &names), Some("data"));
+        assert_eq!(owner("data", &names), None);
+        assert_eq!(owner("other.low", &names), None);
     }
 
     #[test]

@@ -102,7 +102,7 @@ async fn all(
     let mut sending = FuturesOrdered::new();
     // Held to the end: given back, they would come again at once.
     let mut kept: Vec<Delivery> = Vec::new();
-    let mut failed = None;
+    let mut failed: Option<anyhow::Error> = None;
     let mut next_at = Instant::now();
     // More would wait for room in the client's window, where they may overtake each other.
     let window = usize::from(pace.window.min(to.config().confirm_window));
@@ -130,7 +130,7 @@ async fn all(
                     Err(error) => {
                         delivery.release();
                         *given_back += 1;
-                        failed.get_or_insert(error);
+                        failed.get_or_insert(error.into());
                     }
                 }
             }
@@ -139,7 +139,8 @@ async fn all(
                 deliveries.next().await
             }, if taking && sending.len() + kept.len() < window => {
                 let Some(delivery) = delivery else {
-                    anyhow::bail!("the queue is gone from the old bus");
+                    failed = Some(anyhow::anyhow!("the queue is gone from the old bus"));
+                    continue;
                 };
                 if let Some(rate) = pace.rate {
                     next_at = Instant::now() + Duration::from_secs(1) / rate.get();
@@ -164,7 +165,7 @@ async fn all(
     *given_back += moved.kept;
     kept.into_iter().for_each(Delivery::release);
     match failed {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(error),
         None => Ok(()),
     }
 }
