@@ -318,9 +318,9 @@ async fn a_handler_that_blocks_its_thread_holds_up_no_other() {
             }
         };
         if round % 2 == 0 {
-            publish.await
+            publish.await;
         } else {
-            tokio::spawn(publish).await.unwrap()
+            tokio::spawn(publish).await.unwrap();
         }
         eventually("all are handled", async || {
             (agents.counts("blocking")?.handled == 3).then_some(())

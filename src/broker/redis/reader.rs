@@ -191,13 +191,11 @@ impl Reader {
                 continue;
             };
             let before = std::mem::take(&mut claimed);
-            match self.take_turn(&bus, turn, before, &mut rhythm).await {
-                Some(now) => claimed = now,
-                None => {
-                    self.close(&bus);
-                    break;
-                }
-            }
+            let Some(now) = self.take_turn(&bus, turn, before, &mut rhythm).await else {
+                self.close(&bus);
+                break;
+            };
+            claimed = now;
         }
         bus.health.consumer(self.number, None);
     }
