@@ -412,6 +412,24 @@ async fn a_queue_that_vanishes_is_kept_up_for_as_long_as_it_is_consumed_from() {
 }
 
 #[tokio::test]
+async fn what_has_nowhere_to_go_waits_for_the_place_that_keeps_it() {
+    let Some(server) = RedisServer::start(&[]).await else { return };
+    let broker = connect(options(&server.url())).await;
+    let aside = "agentbus.events.delay.v1.undeliverable";
+    for to in [Destination::Topic(&Name::from_static("nobody")), Destination::Queue("nowhere")] {
+        broker.delete(aside).await.unwrap();
+        let mut delayed = numbered(1);
+        let due = Timestamp::now().as_millis() + 300;
+        delayed.metadata.due_at = Some(Timestamp::from_millis(due));
+        broker.publish(to, delayed).await.unwrap();
+        sleep(SHORT).await;
+        let held: u64 = server.say(&["HLEN", "agentbus:{agentbus.events}:held"]).await.unwrap();
+        assert_eq!(held, 1, "{to}");
+        server.tell(&["FLUSHALL"]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_queue_that_somebody_deleted_is_made_again_by_who_declared_it() {
     let Some(server) = RedisServer::start(&[]).await else { return };
     let (owner, other) =

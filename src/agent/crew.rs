@@ -9,7 +9,7 @@
 use std::{
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Wake, Waker},
 };
 
@@ -29,7 +29,8 @@ const IDLE: usize = 2;
 pub(super) struct Crew {
     /// Locked by whoever takes a delivery; before `roster` where both are.
     intake: Mutex<Intake>,
-    roster: Mutex<Roster>,
+    /// Held by the bell as well, which must never hold the deliveries: it rings under their queue's lock.
+    roster: Arc<Mutex<Roster>>,
     /// Take no more.
     stop: CancellationToken,
     ended: Notify,
@@ -75,18 +76,16 @@ pub(super) enum Task {
     Leave,
 }
 
-/// Wakes one of a crew when a delivery has come.
-struct Bell(Weak<Crew>);
+/// Wakes one of a crew that sleeps when a delivery has come, unless another is about to look anyway.
+struct Bell(Arc<Mutex<Roster>>);
 
 impl Crew {
     /// Makes a crew of one, which has to be put to work.
     pub(super) fn new(deliveries: Deliveries, stop: CancellationToken) -> (Arc<Self>, Hand) {
-        let crew = Arc::new_cyclic(|crew| {
-            let waker = Arc::new(Bell(Weak::clone(crew))).into();
-            let intake = Intake { deliveries: Some(deliveries), next: None, waker };
-            let roster = Roster { next_id: 1, free: 1, ..Roster::default() };
-            Self { intake: intake.into(), roster: roster.into(), stop, ended: Notify::new() }
-        });
+        let roster = Arc::new(Mutex::new(Roster { next_id: 1, free: 1, ..Roster::default() }));
+        let waker = Arc::new(Bell(Arc::clone(&roster))).into();
+        let intake = Intake { deliveries: Some(deliveries), next: None, waker };
+        let crew = Arc::new(Self { intake: intake.into(), roster, stop, ended: Notify::new() });
         let first = Hand { crew: Arc::clone(&crew), id: 0, busy: false };
         (crew, first)
     }
@@ -112,17 +111,6 @@ impl Crew {
             waker.wake();
         }
         self.ended.notify_one();
-    }
-
-    /// Wakes one that sleeps, unless another is about to look anyway.
-    fn ring(&self) {
-        let mut roster = lock(&self.roster);
-        roster.signal = true;
-        let woken = roster.one_to_wake();
-        drop(roster);
-        if let Some(waker) = woken {
-            waker.wake();
-        }
     }
 }
 
@@ -248,8 +236,12 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(crew) = self.0.upgrade() {
-            crew.ring();
+        let mut roster = lock(&self.0);
+        roster.signal = true;
+        let woken = roster.one_to_wake();
+        drop(roster);
+        if let Some(waker) = woken {
+            waker.wake();
         }
     }
 }

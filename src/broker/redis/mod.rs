@@ -31,6 +31,7 @@ mod publisher;
 mod queues;
 mod reader;
 mod record;
+mod rhythm;
 mod scripts;
 mod sender;
 mod session;

@@ -22,7 +22,8 @@ use super::{
     bus::Bus,
     fault::Fault,
     record,
-    turn::{AT_ONCE, Answer, HandOut, More, Presence, Turn},
+    rhythm::Rhythm,
+    turn::{AT_ONCE, Answer, HandOut, Presence, Turn},
 };
 use crate::{
     broker::{
@@ -32,9 +33,6 @@ use crate::{
     },
     contract::Name,
 };
-
-/// How long a queue is not looked at, at most, while nothing is heard of it.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long what was settled waits for more of it, while other messages are being handled.
 const GATHER: Duration = Duration::from_millis(2);
@@ -501,58 +499,6 @@ impl Reader {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// When a reader does what.
-#[derive(Debug)]
-struct Rhythm {
-    /// Number of the next turn.
-    number: u64,
-    /// How many consumers Redis knows of.
-    told: Option<usize>,
-    /// When it is to be said again who is there, and what is held.
-    tell_at: Instant,
-    lease: Duration,
-    /// When what was settled is told, at the latest.
-    settle_at: Option<Instant>,
-    /// Something kept the queue from being read.
-    is_troubled: bool,
-    /// There may be something in the queue.
-    look: bool,
-    /// When there may be, at the latest.
-    look_at: Instant,
-}
-
-impl Rhythm {
-    fn new(lease: Duration) -> Self {
-        let now = Instant::now();
-        let (tell_at, look_at) = (now + lease / 3, now);
-        Self {
-            number: 0,
-            told: None,
-            tell_at,
-            lease,
-            settle_at: None,
-            is_troubled: false,
-            look: true,
-            look_at,
-        }
-    }
-
-    fn after(&mut self, turn: &Turn, more: More) {
-        self.number += 1;
-        match turn.presence {
-            Presence::Known => {}
-            Presence::Here => self.told = Some(turn.consumers),
-            Presence::Leaves => self.told = Some(0),
-        }
-        let wait = match more {
-            More::Perhaps | More::Nothing => LOOK_AGAIN,
-            More::After(wait) => wait.min(LOOK_AGAIN),
-        };
-        self.look = more == More::Perhaps;
-        self.look_at = Instant::now() + wait;
     }
 }
 

@@ -13,7 +13,11 @@ for at = 3, #ARGV do
   local pushed = push(ARGV[at], level, message, true)
   taken = taken or pushed == 1
 end
-if not taken then keep_aside(message) end
+if not taken and not keep_aside(message) then
+  local time = call('TIME')
+  call('ZADD', P .. 'delayed', time[1] * 1000 + PARKED, ARGV[2])
+  return 1
+end
 call('ZREM', P .. 'delayed', ARGV[2])
 call('HDEL', P .. 'held', ARGV[2])
 return 1

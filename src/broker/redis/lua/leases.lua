@@ -11,7 +11,7 @@ local function header(name, text)
   return '\82' .. varint(#body) .. body
 end
 
--- Moves what came back too often to the dead letters; `false` while those are full.
+-- Moves what came back too often to the dead letters; `false` while those are full, or nowhere.
 local function give_up(name, place, returns, dead_letters)
   local message = call('HGET', P .. 'h:' .. name, place)
   if message and dead_letters then
@@ -21,8 +21,7 @@ local function give_up(name, place, returns, dead_letters)
       .. header('agentbus-failure-agent', name)
       .. header('agentbus-failure-at', string.format('%.0f', milliseconds()))
     local kept = push(dead_letters, 5, message)
-    if kept == -1 then return false end
-    if kept == 0 then keep_aside(message) end
+    if kept == -1 or (kept == 0 and not keep_aside(message)) then return false end
   end
   call('HDEL', P .. 'h:' .. name, place)
   call('HDEL', P .. 'c:' .. name, place)

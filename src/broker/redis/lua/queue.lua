@@ -117,7 +117,7 @@ push = function(name, level, message, force)
   return 1
 end
 
--- Keeps aside what has nowhere to go.
+-- Keeps aside what has nowhere to go; `false` where even that place is missing.
 local function keep_aside(message)
-  push(ASIDE, 5, message)
+  return push(ASIDE, 5, message) ~= 0
 end

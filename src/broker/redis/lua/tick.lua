@@ -19,9 +19,8 @@ for _, number in ipairs(due) do
       local message = string.sub(held, 4 + length)
       -- It waited long enough: a full queue takes it.
       local kept = push(address, level, message, true)
-      if kept == 0 then keep_aside(message) end
       -- A bounded queue may still refuse it, as dead letters do; then it waits on.
-      if kept == -1 then
+      if kept == -1 or (kept == 0 and not keep_aside(message)) then
         call('ZADD', P .. 'delayed', now + 1000, number)
       else
         call('ZREM', P .. 'delayed', number)
